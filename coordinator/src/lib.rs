@@ -1,1 +1,5 @@
-//! Placeholder, filled by the next commits.
+//! One node of the ensemble: a replicated tree of znodes, with sessions, ephemerals and watches.
+
+pub mod clock;
+pub mod config;
+pub mod limits;

@@ -1,0 +1,393 @@
+//! Settings of one node: ZooKeeper's `zoo.cfg`, its keys and its defaults.
+//!
+//! Parsed and validated once, in [`Config::load`]; every room is then handed its own values.
+//! A key that ZooKeeper has and that means nothing here is accepted and named in one warning. A
+//! key about security that cannot be honoured yet is an error, since ignoring it would be a lie;
+//! so is any other key, with the line it stands on and what is allowed.
+//!
+//! - `config/properties.rs`: the file's format, and where each value came from.
+//! - `config/server_line.rs`: the value of `server.N`.
+//! - `config/known_keys.rs`: ZooKeeper's keys without meaning here.
+//!
+//! Precedence: `--set key=value`, then the file, then the default.
+
+mod known_keys;
+mod properties;
+mod server_line;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use properties::Properties;
+
+pub use properties::Origin;
+pub use server_line::{Endpoint, Role, Server};
+
+/// The keys that have a meaning, as an error about an unknown key lists them.
+pub const KEYS: &[&str] = &[
+    "dataDir",
+    "dataLogDir",
+    "clientPort",
+    "clientPortAddress",
+    "tickTime",
+    "initLimit",
+    "syncLimit",
+    "server.N",
+    "minSessionTimeout",
+    "maxSessionTimeout",
+    "maxClientCnxns",
+    "4lw.commands.whitelist",
+    "jute.maxbuffer",
+    "peerType",
+    "quorumListenOnAllIPs",
+    "electionTimeoutMs",
+    "historyRetentionMs",
+    "historyRetentionBytes",
+];
+
+/// Why there is no valid configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not a properties file.
+    #[error("{} is not a properties file: {reason}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        reason: String,
+    },
+    /// A key that neither ZooKeeper nor this program has.
+    #[error("unknown key {key} ({origin}); allowed are {}, and ZooKeeper's other keys", KEYS.join(", "))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// A key of ZooKeeper that would be dangerous to ignore.
+    #[error("{key} ({origin}) is not supported: {reason}")]
+    Unsupported {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        origin: Origin,
+        /// What to do instead.
+        reason: &'static str,
+    },
+    /// A value that the key does not take.
+    #[error("{key} = {value:?} ({origin}): {allowed}")]
+    Invalid {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// Where it stands.
+        origin: Origin,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A key without a default is missing.
+    #[error("{key} is not set: {needed}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What it is for.
+        needed: String,
+    },
+    /// Which of the `server.N` lines this node is, cannot be told.
+    #[error("this node's id is not known: {0}")]
+    NodeId(String),
+}
+
+/// Which four-letter words are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FourLetterWords {
+    /// All that exist here; each of them only reads.
+    All,
+    /// Those named.
+    Only(Vec<String>),
+}
+
+impl FourLetterWords {
+    /// Is `word` answered?
+    pub fn allows(&self, word: &str) -> bool {
+        match self {
+            FourLetterWords::All => true,
+            FourLetterWords::Only(words) => words.iter().any(|allowed| allowed == word),
+        }
+    }
+}
+
+/// Settings of one node, validated. Fields carry the names of their keys.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node's N of `server.N`; from the argument, else from the file `myid` in `dataDir`.
+    /// 1 without `server.N` lines. At most 255: it is the top byte of session ids.
+    pub node: u64,
+    /// `dataDir`: the state. Must be set.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`: the raft log. Default: `dataDir`.
+    pub data_log_dir: PathBuf,
+    /// Where clients connect: `clientPort` (default 2181) at `clientPortAddress`, or what stands
+    /// behind the `;` of this node's `server.N`. Without either address: loopback if the node
+    /// stands alone or its own `server.N` is on loopback, else every interface.
+    pub client: Endpoint,
+    /// `tickTime`, milliseconds, default 2000: the unit of the limits and of session timeouts.
+    pub tick: Duration,
+    /// `initLimit`, ticks, default 10: the time a joining node has for its first snapshot.
+    pub init_limit: u32,
+    /// `syncLimit`, ticks, default 5: how long a request may wait for a leader.
+    pub sync_limit: u32,
+    /// `minSessionTimeout`, milliseconds, default 2 ticks.
+    pub min_session_timeout_ms: u32,
+    /// `maxSessionTimeout`, milliseconds, default 20 ticks.
+    pub max_session_timeout_ms: u32,
+    /// `maxClientCnxns`: connections from one address, default 60; 0 is no limit.
+    pub max_client_cnxns: u32,
+    /// `4lw.commands.whitelist`: comma-separated, `*` for all. Default: all that exist here.
+    pub four_letter_words: FourLetterWords,
+    /// `jute.maxbuffer`: the largest request frame in bytes, default 4 MiB + 64 KiB. The size of
+    /// one node's data is bounded apart from it, by a limit that the ensemble keeps.
+    pub jute_max_buffer: usize,
+    /// The `server.N` lines by N; one made up for a node that stands alone.
+    pub servers: Vec<Server>,
+    /// `quorumListenOnAllIPs`, default false: peers may connect on every interface.
+    pub quorum_listen_on_all_ips: bool,
+    /// `electionTimeoutMs`, default 500: the least time without a leader's message before a
+    /// follower campaigns; the most is twice as long.
+    pub election_timeout: Duration,
+    /// `historyRetentionMs`, default one hour: how long changes are kept for watch streams.
+    pub history_retention: Duration,
+    /// `historyRetentionBytes`, default 512 MiB: how much of them is kept at most.
+    pub history_retention_bytes: u64,
+    /// Keys that ZooKeeper has and that mean nothing here, in the order they were found.
+    pub ignored: Vec<String>,
+}
+
+/// Ports of the one node of an ensemble without `server.N` lines; nothing connects to them.
+const ALONE: &str = "127.0.0.1";
+
+impl Config {
+    /// Reads the file at `path`, with `overrides` (`--set key=value`) over it; `myid` stands in
+    /// for the file of that name.
+    pub fn load(
+        path: &Path,
+        overrides: &[(String, String)],
+        myid: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let mut properties = Properties::read(path)?;
+        properties.override_with(overrides);
+        Self::from_properties(&properties, myid)
+    }
+
+    /// The same without a file: defaults and `overrides` alone.
+    pub fn from_overrides(
+        overrides: &[(String, String)],
+        myid: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let mut properties = Properties::default();
+        properties.override_with(overrides);
+        Self::from_properties(&properties, myid)
+    }
+
+    fn from_properties(from: &Properties, myid: Option<u64>) -> Result<Self, ConfigError> {
+        let ignored = check_keys(from)?;
+        let data_dir = from.path("dataDir").ok_or_else(|| ConfigError::Missing {
+            key: "dataDir",
+            needed: "the folder that holds this node's state".to_owned(),
+        })?;
+        let mut servers = server_line::all(from)?;
+        let node = node_id(&data_dir, &servers, myid)?;
+        let client = client_endpoint(from, &servers, node)?;
+        check_peer_type(from, &servers, node)?;
+        if servers.is_empty() {
+            servers.push(Server::alone(node, ALONE));
+        }
+        let tick_ms: u32 = from.number("tickTime", 2000, 1..=3_600_000)?;
+        let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(from, tick_ms)?;
+        Ok(Self {
+            node,
+            data_log_dir: from.path("dataLogDir").unwrap_or_else(|| data_dir.clone()),
+            data_dir,
+            client,
+            tick: Duration::from_millis(u64::from(tick_ms)),
+            init_limit: from.number("initLimit", 10, 1..=1_000_000)?,
+            sync_limit: from.number("syncLimit", 5, 1..=1_000_000)?,
+            min_session_timeout_ms,
+            max_session_timeout_ms,
+            max_client_cnxns: from.number("maxClientCnxns", 60, 0..=u32::MAX)?,
+            four_letter_words: four_letter_words(from),
+            jute_max_buffer: from.number(
+                "jute.maxbuffer",
+                crate::limits::JUTE_MAX_BUFFER_BYTES,
+                1024..=crate::limits::JUTE_MAX_BUFFER_HIGHEST_BYTES,
+            )?,
+            servers,
+            quorum_listen_on_all_ips: from.boolean("quorumListenOnAllIPs", false)?,
+            election_timeout: from.millis("electionTimeoutMs", 500, 50..=60_000)?,
+            history_retention: from.millis("historyRetentionMs", 3_600_000, 0..=u64::MAX)?,
+            history_retention_bytes: from.number(
+                "historyRetentionBytes",
+                512 << 20,
+                0..=u64::MAX,
+            )?,
+            ignored,
+        })
+    }
+
+    /// This node's own `server.N`.
+    pub fn own_server(&self) -> &Server {
+        let own = self.servers.iter().find(|server| server.node == self.node);
+        own.expect("`node` was looked up in `servers`")
+    }
+
+    /// Says once which keys were ignored.
+    pub fn warn_of_ignored_keys(&self) {
+        if !self.ignored.is_empty() {
+            tracing::warn!(keys = %self.ignored.join(", "), "these keys of ZooKeeper mean nothing here");
+        }
+    }
+}
+
+/// Refuses unknown keys; returns those that are ignored.
+fn check_keys(from: &Properties) -> Result<Vec<String>, ConfigError> {
+    let mut ignored = Vec::new();
+    for (key, entry) in from.entries() {
+        if KEYS.contains(&key) || server_line::is_key(key) {
+            continue;
+        }
+        if let Some(reason) = known_keys::unsupported(key, &entry.value) {
+            return Err(ConfigError::Unsupported {
+                key: key.to_owned(),
+                origin: entry.origin,
+                reason,
+            });
+        }
+        if !known_keys::is_ignored(key) {
+            return Err(ConfigError::UnknownKey {
+                key: key.to_owned(),
+                origin: entry.origin,
+            });
+        }
+        ignored.push(key.to_owned());
+    }
+    Ok(ignored)
+}
+
+fn node_id(
+    data_dir: &Path,
+    servers: &[Server],
+    argument: Option<u64>,
+) -> Result<u64, ConfigError> {
+    let node = match argument {
+        Some(node) => node,
+        None if servers.is_empty() => 1,
+        None => read_myid(&data_dir.join("myid"))?,
+    };
+    if !(1..=255).contains(&node) {
+        let problem = format!("{node} is not between 1 and 255");
+        return Err(ConfigError::NodeId(problem));
+    }
+    if !servers.is_empty() && !servers.iter().any(|server| server.node == node) {
+        let known: Vec<String> = servers.iter().map(|s| s.node.to_string()).collect();
+        let problem = format!("there is no server.{node}, only {}", known.join(", "));
+        return Err(ConfigError::NodeId(problem));
+    }
+    Ok(node)
+}
+
+fn read_myid(path: &Path) -> Result<u64, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| {
+        let help = "write the N of this node's server.N into it, or give it as an argument";
+        ConfigError::NodeId(format!("cannot read {}: {source}; {help}", path.display()))
+    })?;
+    let number = text.trim().parse();
+    number.map_err(|_| {
+        let text: String = text.chars().take(40).collect();
+        ConfigError::NodeId(format!("{} holds {text:?}, not a number", path.display()))
+    })
+}
+
+/// See [`Config::client`].
+fn client_endpoint(
+    from: &Properties,
+    servers: &[Server],
+    node: u64,
+) -> Result<Endpoint, ConfigError> {
+    let own = servers.iter().find(|server| server.node == node);
+    let port: Option<u16> = from.optional_number("clientPort", 0..=u16::MAX)?;
+    let address = from.get("clientPortAddress").map(|entry| &entry.value);
+    let behind_semicolon = own.and_then(|server| server.client.clone());
+    if let (Some(port), Some(line)) = (port, &behind_semicolon)
+        && port != line.port
+    {
+        let allowed = format!("server.{node} says {}: they must be equal", line.port);
+        return Err(from.invalid("clientPort", allowed));
+    }
+    let host = match (address, &behind_semicolon, own) {
+        (Some(address), _, _) => address.clone(),
+        (None, Some(line), _) if !line.host.is_empty() => line.host.clone(),
+        (None, _, None) => ALONE.to_owned(),
+        (None, _, Some(server)) if server.on_loopback() => server.host.clone(),
+        (None, _, Some(_)) => "0.0.0.0".to_owned(),
+    };
+    let port = behind_semicolon.map(|line| line.port).or(port);
+    Ok(Endpoint {
+        host,
+        port: port.unwrap_or(2181),
+    })
+}
+
+fn check_peer_type(from: &Properties, servers: &[Server], node: u64) -> Result<(), ConfigError> {
+    let Some(entry) = from.get("peerType") else {
+        return Ok(());
+    };
+    let own = servers.iter().find(|server| server.node == node);
+    let role = own.map_or(Role::Participant, |server| server.role);
+    if entry.value.eq_ignore_ascii_case(role.name()) {
+        return Ok(());
+    }
+    let allowed = format!("this node's server.N makes it a {}", role.name());
+    Err(from.invalid("peerType", allowed))
+}
+
+fn session_timeouts(from: &Properties, tick_ms: u32) -> Result<(u32, u32), ConfigError> {
+    let highest = 24 * 3_600_000;
+    let unset = |ms: Option<i64>| ms.filter(|ms| *ms != -1);
+    let min = unset(from.optional_number("minSessionTimeout", -1..=i64::from(highest))?);
+    let max = unset(from.optional_number("maxSessionTimeout", -1..=i64::from(highest))?);
+    let ticks = |ticks: u32| i64::from(tick_ms.saturating_mul(ticks).min(highest));
+    let (low, high) = (min.unwrap_or(ticks(2)), max.unwrap_or(ticks(20)));
+    if low < 1 {
+        return Err(from.invalid("minSessionTimeout", "at least 1 millisecond".to_owned()));
+    }
+    if low > high {
+        let key = if max.is_some() { "maxSessionTimeout" } else { "minSessionTimeout" };
+        let problem = format!("minSessionTimeout {low} must not be above maxSessionTimeout {high}");
+        return Err(from.invalid(key, problem));
+    }
+    let narrow = |ms: i64| u32::try_from(ms).expect("bounded by `highest`");
+    Ok((narrow(low), narrow(high)))
+}
+
+fn four_letter_words(from: &Properties) -> FourLetterWords {
+    let Some(entry) = from.get("4lw.commands.whitelist") else {
+        return FourLetterWords::All;
+    };
+    let words = entry.value.split(',').map(|word| word.trim().to_owned());
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+    match words.iter().any(|word| word == "*") {
+        true => FourLetterWords::All,
+        false => FourLetterWords::Only(words),
+    }
+}

@@ -1,0 +1,29 @@
+//! Hard bounds of this package, in one place. Settings may lower some of them, nothing raises them.
+
+/// The default of `jute.maxbuffer`: Kafka's clients send and accept up to 4 MiB; the rest is
+/// room for the path, the ACL and the headers around that.
+pub const JUTE_MAX_BUFFER_BYTES: usize = (4 << 20) + (64 << 10);
+
+/// The largest `jute.maxbuffer` that may be set.
+pub const JUTE_MAX_BUFFER_HIGHEST_BYTES: usize = 256 << 20;
+
+/// The largest first frame of a connection: a handshake has 45 bytes, and nothing that has not
+/// shown one may make us hold more.
+pub const HANDSHAKE_FRAME_BYTES: usize = 1024;
+
+/// Requests of one connection that may wait for their answers; its socket is not read beyond.
+pub const PIPELINE_DEPTH: usize = 1000;
+
+/// Bytes of answers and events that may wait for a client that does not read; beyond, its
+/// connection is closed.
+pub const OUTBOX_BYTES: usize = 64 << 20;
+
+/// Watches that one connection may hold.
+pub const WATCHES_PER_CONNECTION: usize = 1_000_000;
+
+/// Batches of changes kept for slow watch streams before they are told that they fell behind.
+pub const CHANGES_KEPT: usize = 4096;
+
+const _: () = assert!(JUTE_MAX_BUFFER_BYTES > 4 << 20);
+const _: () = assert!(JUTE_MAX_BUFFER_BYTES <= JUTE_MAX_BUFFER_HIGHEST_BYTES);
+const _: () = assert!(OUTBOX_BYTES > JUTE_MAX_BUFFER_BYTES);
