@@ -284,11 +284,7 @@ fn check_keys(from: &Properties) -> Result<Vec<String>, ConfigError> {
     Ok(ignored)
 }
 
-fn node_id(
-    data_dir: &Path,
-    servers: &[Server],
-    argument: Option<u64>,
-) -> Result<u64, ConfigError> {
+fn node_id(data_dir: &Path, servers: &[Server], argument: Option<u64>) -> Result<u64, ConfigError> {
     let node = match argument {
         Some(node) => node,
         None if servers.is_empty() => 1,
@@ -372,7 +368,11 @@ fn session_timeouts(from: &Properties, tick_ms: u32) -> Result<(u32, u32), Confi
         return Err(from.invalid("minSessionTimeout", "at least 1 millisecond".to_owned()));
     }
     if low > high {
-        let key = if max.is_some() { "maxSessionTimeout" } else { "minSessionTimeout" };
+        let key = if max.is_some() {
+            "maxSessionTimeout"
+        } else {
+            "minSessionTimeout"
+        };
         let problem = format!("minSessionTimeout {low} must not be above maxSessionTimeout {high}");
         return Err(from.invalid(key, problem));
     }

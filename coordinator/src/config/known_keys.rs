@@ -74,10 +74,16 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("enforce.auth.", "authentication cannot be enforced yet"),
     ("quorum.auth.", "there is no SASL between nodes yet"),
     ("quorum.cnxn.", "there is no SASL between nodes yet"),
-    ("DigestAuthenticationProvider.", "no super user can be set here"),
+    (
+        "DigestAuthenticationProvider.",
+        "no super user can be set here",
+    ),
     ("group.", "every participant has one vote"),
     ("weight.", "every participant has one vote"),
-    ("dynamicConfigFile", "write the server.N lines into this file"),
+    (
+        "dynamicConfigFile",
+        "write the server.N lines into this file",
+    ),
 ];
 
 fn matches(pattern: &str, key: &str) -> bool {
@@ -92,7 +98,9 @@ pub fn unsupported(key: &str, value: &str) -> Option<&'static str> {
     if value.is_empty() || value.eq_ignore_ascii_case("false") {
         return None;
     }
-    let found = UNSUPPORTED.iter().find(|(pattern, _)| matches(pattern, key));
+    let found = UNSUPPORTED
+        .iter()
+        .find(|(pattern, _)| matches(pattern, key));
     found.map(|(_, reason)| *reason)
 }
 

@@ -90,13 +90,17 @@ impl Properties {
 
     /// All of them.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
+        self.entries
+            .iter()
+            .map(|(key, entry)| (key.as_str(), entry))
     }
 
     /// The value of `key`; one that is set to nothing counts as not set.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         let found = self.entries.iter().find(|(known, _)| known == key);
-        found.map(|(_, entry)| entry).filter(|entry| !entry.value.is_empty())
+        found
+            .map(|(_, entry)| entry)
+            .filter(|entry| !entry.value.is_empty())
     }
 
     /// The value of `key` as a path.

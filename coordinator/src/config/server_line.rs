@@ -94,7 +94,8 @@ pub fn all(from: &Properties) -> Result<Vec<Server>, ConfigError> {
             return Err(from.invalid(key, "the N of server.N is from 1 to 255".to_owned()));
         };
         let server = parse(node, &entry.value).map_err(|problem| {
-            let form = "host:quorumPort:electionPort[:participant|:observer][;[address:]clientPort]";
+            let form =
+                "host:quorumPort:electionPort[:participant|:observer][;[address:]clientPort]";
             from.invalid(key, format!("{problem}; allowed is {form}"))
         })?;
         servers.push(server);
@@ -159,7 +160,9 @@ fn parse_client(text: &str) -> Result<Endpoint, String> {
 fn split_host(text: &str) -> Result<(String, String), String> {
     let text = text.trim();
     let (host, rest) = match text.strip_prefix('[') {
-        Some(bracketed) => bracketed.split_once("]:").ok_or("the bracket is not closed")?,
+        Some(bracketed) => bracketed
+            .split_once("]:")
+            .ok_or("the bracket is not closed")?,
         None => text.split_once(':').ok_or("there is no port")?,
     };
     match host.is_empty() {

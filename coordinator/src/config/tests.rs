@@ -20,7 +20,10 @@ fn a_node_that_stands_alone_is_on_loopback() {
     assert_eq!(config.data_log_dir, Path::new("/tmp/x"));
     assert_eq!(config.servers.len(), 1);
     assert_eq!(config.own_server().node, 1);
-    assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (4000, 40_000));
+    assert_eq!(
+        (config.min_session_timeout_ms, config.max_session_timeout_ms),
+        (4000, 40_000)
+    );
     assert!(config.four_letter_words.allows("mntr"));
 }
 
@@ -32,9 +35,16 @@ fn an_ensemble_as_zookeeper_writes_it() {
          autopurge.snapRetainCount=3\nsnapCount=100\n",
     )
     .expect("valid");
-    assert_eq!(config.client.to_string(), "[::1]:2181", "own line is on loopback");
+    assert_eq!(
+        config.client.to_string(),
+        "[::1]:2181",
+        "own line is on loopback"
+    );
     assert_eq!(config.servers[1].role, Role::Observer);
-    let second = config.servers[1].client.as_ref().expect("behind the semicolon");
+    let second = config.servers[1]
+        .client
+        .as_ref()
+        .expect("behind the semicolon");
     assert_eq!(second.to_string(), "10.0.0.9:2182");
     assert_eq!(config.max_session_timeout_ms, 20_000);
     assert_eq!(config.ignored, ["autopurge.snapRetainCount", "snapCount"]);
@@ -45,20 +55,32 @@ fn an_ensemble_that_others_reach_listens_on_every_interface() {
     let config = load("dataDir=/tmp/x\nserver.1=10.0.0.1:2888:3888\n").expect("valid");
     assert_eq!(config.client.to_string(), "0.0.0.0:2181");
     let text = "dataDir=/x\nclientPortAddress=10.0.0.1\nserver.1=h:2888:3888;2183\n";
-    assert_eq!(load(text).expect("valid").client.to_string(), "10.0.0.1:2183");
+    assert_eq!(
+        load(text).expect("valid").client.to_string(),
+        "10.0.0.1:2183"
+    );
 }
 
 #[test]
 fn errors_name_key_line_and_what_is_allowed() {
     let unknown = error("dataDir=/tmp/x\n\ntickTiem=5\n");
-    assert!(unknown.starts_with("unknown key tickTiem (line 3)"), "{unknown}");
+    assert!(
+        unknown.starts_with("unknown key tickTiem (line 3)"),
+        "{unknown}"
+    );
     assert!(unknown.contains("tickTime"), "{unknown}");
     let invalid = error("dataDir=/tmp/x\ntickTime=fast\n");
-    assert!(invalid.contains(r#"tickTime = "fast" (line 2)"#), "{invalid}");
+    assert!(
+        invalid.contains(r#"tickTime = "fast" (line 2)"#),
+        "{invalid}"
+    );
     assert!(invalid.contains("from 1 to 3600000"), "{invalid}");
     assert!(error("tickTime=1\n").starts_with("dataDir is not set"));
     let server = error("dataDir=/x\nserver.1=host:2888\n");
-    assert!(server.contains("electionPort is missing; allowed is host:"), "{server}");
+    assert!(
+        server.contains("electionPort is missing; allowed is host:"),
+        "{server}"
+    );
     assert!(error("dataDir=/x\nserver.0=h:1:2\n").contains("from 1 to 255"));
     assert!(error("dataDir=/x\nserver.1=h:1:2:boss\n").contains("not a role"));
     assert!(error("dataDir=/x\nserver.2=h:1:2\n").contains("no server.1, only 2"));
@@ -70,7 +92,10 @@ fn errors_name_key_line_and_what_is_allowed() {
 #[test]
 fn what_protects_is_not_ignored_in_silence() {
     let refused = error("dataDir=/x\nsecureClientPort=2281\n");
-    assert!(refused.contains("secureClientPort (line 2) is not supported"), "{refused}");
+    assert!(
+        refused.contains("secureClientPort (line 2) is not supported"),
+        "{refused}"
+    );
     assert!(error("dataDir=/x\nauthProvider.1=org.Sasl\n").contains("not supported"));
     let off = load("dataDir=/x\nsslQuorum=false\n").expect("switched off");
     assert_eq!(off.ignored, ["sslQuorum"]);
@@ -85,7 +110,10 @@ fn the_command_line_goes_over_the_file() {
     let config = Config::load(&path, &set("clientPort", "0"), None).expect("valid");
     assert_eq!(config.client.port, 0);
     let refused = Config::load(&path, &set("clientPort", "x"), None).expect_err("not a port");
-    assert!(refused.to_string().contains("set on the command line"), "{refused}");
+    assert!(
+        refused.to_string().contains("set on the command line"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -102,7 +130,10 @@ fn myid_comes_from_the_file_or_the_argument() {
     assert!(missing.to_string().contains("myid"), "{missing}");
     std::fs::write(folder.path().join("myid"), "8\n").expect("written");
     assert_eq!(Config::from_overrides(&lines, None).expect("valid").node, 8);
-    assert_eq!(Config::from_overrides(&lines, Some(7)).expect("valid").node, 7);
+    assert_eq!(
+        Config::from_overrides(&lines, Some(7)).expect("valid").node,
+        7
+    );
     std::fs::write(folder.path().join("myid"), "eight").expect("written");
     let bad = Config::from_overrides(&lines, None).expect_err("not a number");
     assert!(bad.to_string().contains("eight"), "{bad}");
