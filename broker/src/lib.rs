@@ -1,1 +1,5 @@
 //! Placeholder, filled by the next commits.
+
+pub mod handlers;
+pub mod limits;
+pub mod net;

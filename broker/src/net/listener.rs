@@ -1,0 +1,85 @@
+//! Accepts connections of one listener until shutdown.
+
+use super::connection;
+use crate::handlers::{Caller, Context, Services};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+/// Pause after a failed accept (out of file descriptors, most likely), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Settings of one listener.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// The listener's name, as in `listeners`.
+    pub name: Arc<str>,
+    /// `socket.request.max.bytes`.
+    pub request_max_bytes: usize,
+    /// `connections.max.idle.ms`.
+    pub max_idle: Duration,
+    /// `max.connections`: more are closed as soon as they come.
+    pub max_connections: usize,
+}
+
+/// Serves `socket` until `shutdown`; returns when its last connection has closed.
+pub async fn serve(
+    socket: TcpListener,
+    config: ListenerConfig,
+    services: Arc<Services>,
+    shutdown: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(
+        config.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(listener = %config.name, %error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            info!(%peer, max_connections = config.max_connections, "closed: too many connections");
+            continue;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "closed before it began");
+            continue;
+        }
+        let caller = Caller {
+            client_id: None,
+            host: peer.ip(),
+            listener: Arc::clone(&config.name),
+        };
+        let context = Context {
+            services: Arc::clone(&services),
+            caller,
+        };
+        let settings = connection::Settings {
+            request_max_bytes: config.request_max_bytes,
+            max_idle: config.max_idle,
+        };
+        let shutdown = shutdown.clone();
+        connections.spawn(async move {
+            match connection::run(stream, context, settings, shutdown).await {
+                Ok(()) => debug!(%peer, "connection ended"),
+                Err(error) => info!(%peer, "connection closed: {error}"),
+            }
+            drop(slot);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
