@@ -3,3 +3,4 @@
 pub mod handlers;
 pub mod limits;
 pub mod net;
+pub mod replica;
