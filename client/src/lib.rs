@@ -1,1 +1,9 @@
-//! Placeholder, filled by the next commits.
+//! How programs talk to Zweig.
+//!
+//! - [`ensemble`]: the coordination service: a session kept alive, the tree, watches, elections.
+//!
+//! Brokers, the command line and tests all reach the servers through this package and through
+//! nothing else, so what it cannot do, no user can do.
+
+mod clock;
+pub mod ensemble;
