@@ -2,5 +2,6 @@
 
 pub mod handlers;
 pub mod limits;
+pub mod log;
 pub mod net;
 pub mod replica;

@@ -1,0 +1,235 @@
+//! Taking records away: truncation at the end, the start offset and retention at the beginning.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::super::error::{FileError, LogError, ReadError};
+use super::super::super::producer_state::ProducerTable;
+use super::super::super::retention::{self, SegmentFacts};
+use super::super::file;
+use super::super::segment::Segment;
+use super::{Log, Writer, rebuild};
+
+impl Log {
+    /// Drops every record at or above `offset`, durably: what a follower does with records its
+    /// leader doesn't have. A batch that only begins below the offset goes too. False when the log
+    /// ends there already.
+    pub fn truncate_to(&self, offset: i64) -> Result<bool, LogError> {
+        let _no_flush = self.flushing.lock();
+        let mut writer = self.writer.lock();
+        self.check_open(&writer)?;
+        if offset >= self.log_end_offset() {
+            return Ok(false);
+        }
+        let first = self.first_base();
+        if offset < first {
+            self.start_over(&mut writer, offset)?;
+            return Ok(true);
+        }
+        let found = self.floor(offset).find(offset).map_err(into_log_error)?;
+        let end = found.map_or(offset, |found| found.header.base_offset.min(offset));
+        // In this order: a checkpoint pass in between sees the lower one or is corrected by the next line.
+        self.flushed.fetch_min(end, Ordering::AcqRel);
+        self.dir.lower_recovery_point(&self.partition, end)?;
+        self.remove_snapshots(|at| at > end)?;
+        self.remove_segments(|base| base > offset)?;
+        let active = self.active();
+        if let Some(found) = found {
+            active.cut(found.position, end).map_err(LogError::Fatal)?;
+        }
+        active.sync().map_err(LogError::Fatal)?;
+        self.start.fetch_min(end, Ordering::AcqRel);
+        self.publish_end(end);
+        self.epochs.write().truncate_end(end);
+        self.epochs_dirty.store(true, Ordering::Release);
+        self.write_epochs().map_err(LogError::Fatal)?;
+        writer.producers = self.rebuild_producers(end)?;
+        Ok(true)
+    }
+
+    /// Drops every record; the next one gets `offset`: what a follower does when its leader no longer
+    /// has what follows the follower's end.
+    pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
+        let _no_flush = self.flushing.lock();
+        let mut writer = self.writer.lock();
+        self.check_open(&writer)?;
+        self.start_over(&mut writer, offset)
+    }
+
+    /// Records below `offset` may no longer be read, and go with their segments. False when the log
+    /// starts there or later already.
+    pub fn advance_log_start(&self, offset: i64) -> Result<bool, LogError> {
+        let mut writer = self.writer.lock();
+        self.check_open(&writer)?;
+        let (log_start, log_end) = (self.log_start_offset(), self.log_end_offset());
+        if offset <= log_start {
+            return Ok(false);
+        }
+        if offset > log_end {
+            return Err(LogError::OutOfRange {
+                offset,
+                log_start,
+                log_end,
+            });
+        }
+        self.move_start(&mut writer, offset);
+        Ok(true)
+    }
+
+    /// Deletes the oldest segments as the topic's settings say; see `retention`. Files are renamed
+    /// now and removed `file.delete.delay.ms` later, by `remove_due`. Returns how many segments.
+    pub fn apply_retention(&self, now_ms: i64, high_watermark: i64) -> Result<usize, LogError> {
+        let config = self.config();
+        let mut writer = self.writer.lock();
+        self.check_open(&writer)?;
+        let facts = self.facts();
+        let start = self.log_start_offset();
+        let count = retention::deletable(&facts, &config, start, high_watermark, now_ms);
+        if count == 0 {
+            return Ok(0);
+        }
+        if count == facts.len() {
+            self.roll(&writer, self.log_end_offset(), now_ms)?;
+        }
+        self.move_start(&mut writer, facts[count - 1].next_offset);
+        let due_ms = now_ms.saturating_add(config.file_delete_delay_ms);
+        for gone in &facts[..count] {
+            let segment = self.segments.write().remove(&gone.base_offset);
+            if let Some(segment) = segment {
+                let files = segment.mark_deleted()?;
+                writer.leaving.push((due_ms, files));
+            }
+        }
+        Ok(count)
+    }
+
+    /// Removes files that retention renamed long enough ago.
+    pub fn remove_due(&self, now_ms: i64) -> Result<(), LogError> {
+        let mut writer = self.writer.lock();
+        let (due, later) = std::mem::take(&mut writer.leaving)
+            .into_iter()
+            .partition(|(due_ms, _)| *due_ms <= now_ms);
+        writer.leaving = later;
+        drop(writer);
+        let due: Vec<_> = due;
+        for path in due.iter().flat_map(|(_, files)| files) {
+            file::remove(path)?;
+        }
+        Ok(())
+    }
+
+    fn facts(&self) -> Vec<SegmentFacts> {
+        let segments = self.segments.read();
+        let bases = segments.keys().copied();
+        let nexts = bases.skip(1).chain([self.log_end_offset()]);
+        let facts = segments.values().zip(nexts).map(|(segment, next_offset)| {
+            let largest_ms = segment.largest_timestamp().timestamp_ms;
+            SegmentFacts {
+                base_offset: segment.base_offset(),
+                next_offset,
+                size_bytes: segment.size(),
+                largest_timestamp_ms: match largest_ms {
+                    0.. => largest_ms,
+                    _ => segment.modified_ms(),
+                },
+            }
+        });
+        facts.collect()
+    }
+
+    fn move_start(&self, writer: &mut Writer, offset: i64) {
+        if self.start.fetch_max(offset, Ordering::AcqRel) >= offset {
+            return;
+        }
+        self.flushed.fetch_max(offset, Ordering::AcqRel);
+        if self.epochs.write().truncate_start(offset) {
+            self.epochs_dirty.store(true, Ordering::Release);
+        }
+        writer.producers.advance_start(offset);
+    }
+
+    /// Removes all segments and begins an empty one.
+    fn start_over(&self, writer: &mut Writer, offset: i64) -> Result<(), LogError> {
+        self.flushed.fetch_min(offset, Ordering::AcqRel);
+        self.dir.lower_recovery_point(&self.partition, offset)?;
+        self.remove_snapshots(|_| true)?;
+        let fresh = self.replace_all_segments(offset)?;
+        fresh.sync().map_err(LogError::Fatal)?;
+        file::sync_folder(&self.folder).map_err(LogError::Fatal)?;
+        self.publish_end(offset);
+        self.start.store(offset, Ordering::Release);
+        self.flushed.store(offset, Ordering::Release);
+        self.epochs.write().clear();
+        self.epochs_dirty.store(true, Ordering::Release);
+        self.write_epochs().map_err(LogError::Fatal)?;
+        writer.producers = ProducerTable::default();
+        Ok(())
+    }
+
+    fn replace_all_segments(&self, offset: i64) -> Result<Arc<Segment>, FileError> {
+        let mut segments = self.segments.write();
+        // Last first: a crash in between leaves a log that merely ends earlier.
+        for segment in segments.values().rev() {
+            segment.remove()?;
+        }
+        let fresh = Arc::new(Segment::open(&self.folder, offset, 0)?);
+        segments.clear();
+        segments.insert(offset, Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    fn first_base(&self) -> i64 {
+        let segments = self.segments.read();
+        segments.first_key_value().map_or(0, |(&base, _)| base)
+    }
+
+    /// The segment that holds an offset, which must not be below the first one's.
+    fn floor(&self, offset: i64) -> Arc<Segment> {
+        let segments = self.segments.read();
+        let floor = segments.range(..=offset).next_back();
+        Arc::clone(floor.expect("not below the first segment").1)
+    }
+
+    /// Removes segments at the end; readers that hold one can still read it.
+    fn remove_segments(&self, gone: impl Fn(i64) -> bool) -> Result<(), FileError> {
+        let mut segments = self.segments.write();
+        let bases: Vec<i64> = segments
+            .keys()
+            .copied()
+            .filter(|&base| gone(base))
+            .collect();
+        for base in bases.into_iter().rev() {
+            if let Some(segment) = segments.get(&base) {
+                segment.remove()?;
+            }
+            segments.remove(&base);
+        }
+        Ok(())
+    }
+
+    fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> Result<(), FileError> {
+        for offset in rebuild::snapshots(&self.folder)? {
+            if gone(offset) {
+                file::remove(&self.snapshot_path(offset))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild_producers(&self, end: i64) -> Result<ProducerTable, LogError> {
+        let segments = self.segments.read().clone();
+        let start = self.log_start_offset();
+        rebuild::producers(&self.folder, &segments, start, end).map_err(into_log_error)
+    }
+}
+
+/// A log that can't be read where it must be cut is as bad as a disk that fails.
+fn into_log_error(error: ReadError) -> LogError {
+    match error {
+        ReadError::Storage(error) => LogError::Fatal(error),
+        other => {
+            let reason = std::io::Error::new(std::io::ErrorKind::InvalidData, other.to_string());
+            LogError::Fatal(FileError::new("truncate", "", reason))
+        }
+    }
+}

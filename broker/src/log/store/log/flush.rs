@@ -1,0 +1,91 @@
+//! Making the log durable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::super::error::{FileError, LogError};
+use super::super::super::format::{names, producer_snapshot};
+use super::super::super::producer_state::ProducerTable;
+use super::super::file::{self, Durability};
+use super::super::segment::Segment;
+use super::Log;
+
+impl Log {
+    /// Waits until everything appended before the call is on disk. A failure is fatal, whatever it
+    /// was: what the page cache holds may differ from the disk from then on.
+    pub fn flush(&self) -> Result<(), LogError> {
+        self.flush_to(self.log_end_offset())
+    }
+
+    /// True when `flush.messages` records wait to be flushed: the caller, who knows where it may
+    /// block, calls `flush` then, once for all that wait.
+    pub fn needs_flush(&self) -> bool {
+        let unflushed = self.log_end_offset() - self.flushed_end_offset();
+        unflushed >= self.config().flush_messages
+    }
+
+    /// Flushes if `flush.ms` has passed since the last time, and closed segments in any case. True
+    /// when anything was flushed.
+    pub fn flush_if_due(&self, now_ms: i64) -> Result<bool, LogError> {
+        let before = self.flushed_end_offset();
+        let tail = *self.tail.read();
+        let last_ms = self.last_flush_ms.load(Ordering::Acquire);
+        let due = now_ms.saturating_sub(last_ms) >= self.config().flush_ms;
+        if due && tail.offset > before {
+            self.flush_to(tail.offset)?;
+        } else if tail.active_base > before {
+            self.flush_to(tail.active_base)?;
+        }
+        if due {
+            self.last_flush_ms.store(now_ms, Ordering::Release);
+        }
+        Ok(self.flushed_end_offset() != before)
+    }
+
+    fn flush_to(&self, end: i64) -> Result<(), LogError> {
+        let _one_at_a_time = self.flushing.lock();
+        let from = self.flushed_end_offset();
+        if from >= end {
+            return Ok(());
+        }
+        for segment in self.segments_between(from, end) {
+            segment.sync().map_err(LogError::Fatal)?;
+        }
+        self.write_epochs().map_err(LogError::Fatal)?;
+        if self.folder_dirty.swap(false, Ordering::AcqRel) {
+            file::sync_folder(&self.folder).map_err(LogError::Fatal)?;
+            file::sync_folder(self.dir.path()).map_err(LogError::Fatal)?;
+        }
+        // Truncation takes `flushing` too, so the end is still there.
+        self.flushed.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Segments that hold offsets of `from..end`.
+    fn segments_between(&self, from: i64, end: i64) -> Vec<Arc<Segment>> {
+        let segments = self.segments.read();
+        let floor = segments.range(..=from).next_back();
+        let low = floor.map_or(i64::MIN, |(&base, _)| base);
+        segments
+            .range(low..end.max(low))
+            .map(|(_, segment)| Arc::clone(segment))
+            .collect()
+    }
+
+    /// Leaves what is known of the producers in a file. Not fsynced: its checksum tells when it
+    /// didn't get to disk, and the batches tell the same.
+    pub(super) fn write_snapshot(
+        &self,
+        producers: &ProducerTable,
+        offset: i64,
+    ) -> Result<(), FileError> {
+        let bytes = producer_snapshot::encode(&producers.snapshot());
+        file::replace(&self.snapshot_path(offset), &bytes, Durability::Lazy)
+    }
+
+    pub(super) fn snapshot_path(&self, offset: i64) -> PathBuf {
+        self.folder
+            .join(names::segment_file(offset, names::SNAPSHOT))
+    }
+}

@@ -1,0 +1,276 @@
+//! Reading: by offset, and looking offsets up by timestamp.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::records::RecordBatchDecoder;
+
+use super::super::super::error::{FileError, ReadError};
+use super::super::super::format::record;
+use super::super::super::format::record_batch::{self, HEADER_SIZE, Header};
+use super::super::segment::{Found, Segment};
+use super::super::window::{HEADERS_CHUNK, read_full};
+use super::{Log, Tail};
+
+/// Records as they are in the log: whole batches, the first of which may begin before the offset
+/// asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// The batches; empty when there is nothing between the offset and the bound.
+    pub bytes: Bytes,
+    /// Base offset of the first batch, or the offset asked for.
+    pub first_offset: i64,
+}
+
+/// A part of a segment's file that holds batches; the last one may be cut.
+#[derive(Debug, Clone)]
+pub struct FileSlice {
+    /// The log file, readable for as long as it is held, whatever happens to its name.
+    pub file: Arc<File>,
+    /// First byte.
+    pub position: u64,
+    /// Number of bytes.
+    pub length: usize,
+    /// Base offset of the first batch.
+    pub first_offset: i64,
+}
+
+/// A record's place in time and in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The record's timestamp, or its batch's largest where that isn't told apart.
+    pub timestamp_ms: i64,
+    /// The record's offset.
+    pub offset: i64,
+    /// The leader epoch of its batch, -1 if it has none.
+    pub leader_epoch: i32,
+}
+
+impl Log {
+    /// Whole batches from the one that holds `offset` on, below `upper_bound`, at most `max_bytes`.
+    /// With `min_one` the first batch comes even if it is larger.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        upper_bound: i64,
+        min_one: bool,
+    ) -> Result<Records, ReadError> {
+        let nothing = Records {
+            bytes: Bytes::new(),
+            first_offset: offset,
+        };
+        let Some(slice) = self.slice(offset, max_bytes, upper_bound, min_one)? else {
+            return Ok(nothing);
+        };
+        let mut buffer = BytesMut::zeroed(slice.length);
+        let length = read_full(&slice.file, &mut buffer, slice.position)
+            .map_err(|error| FileError::new("read", &self.folder, error))?;
+        buffer.truncate(length);
+        let whole = record_batch::headers(&buffer)
+            .map_while(Result::ok)
+            .map(|(_, range)| range.end)
+            .last();
+        buffer.truncate(whole.unwrap_or(0));
+        Ok(Records {
+            bytes: buffer.freeze(),
+            first_offset: slice.first_offset,
+        })
+    }
+
+    /// As `read`, naming the bytes in their file; the last batch may be cut by `max_bytes`.
+    pub fn slice(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        upper_bound: i64,
+        min_one: bool,
+    ) -> Result<Option<FileSlice>, ReadError> {
+        let tail = *self.tail.read();
+        let log_start = self.log_start_offset();
+        if offset < log_start || offset > tail.offset {
+            let log_end = tail.offset;
+            return Err(ReadError::OutOfRange {
+                offset,
+                log_start,
+                log_end,
+            });
+        }
+        let upper = upper_bound.min(tail.offset);
+        if offset >= upper {
+            return Ok(None);
+        }
+        let Some((segment, found)) = self.locate(offset, upper)? else {
+            return Ok(None);
+        };
+        let limit = self.position_below(&segment, upper, tail)?;
+        let available = limit.saturating_sub(found.position) as usize;
+        let first = found.header.size();
+        if available < first {
+            return Ok(None);
+        }
+        let length = match first > max_bytes {
+            true if min_one => first,
+            true => return Ok(None),
+            false => available.min(max_bytes),
+        };
+        Ok(Some(FileSlice {
+            file: segment.file(),
+            position: found.position,
+            length,
+            first_offset: found.header.base_offset,
+        }))
+    }
+
+    /// The first record with that timestamp or a later one, below `upper_bound`.
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp_ms: i64,
+        upper_bound: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let start = self.log_start_offset();
+        for segment in self.segments_from(start) {
+            if segment.largest_timestamp().timestamp_ms < timestamp_ms {
+                continue;
+            }
+            if let Some(found) = find_timestamp(&segment, timestamp_ms, start)? {
+                return Ok(Some(found).filter(|found| found.offset < upper_bound));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record that has the largest timestamp of the log, if it is below `upper_bound`.
+    pub fn max_timestamp(&self, upper_bound: i64) -> Result<Option<TimestampOffset>, ReadError> {
+        let start = self.log_start_offset();
+        let segments = self.segments_from(start);
+        let timestamps = segments
+            .iter()
+            .map(|one| one.largest_timestamp().timestamp_ms);
+        match timestamps.max() {
+            Some(largest) if largest >= 0 => self.offset_for_timestamp(largest, upper_bound),
+            _ => Ok(None),
+        }
+    }
+
+    /// The batch that holds `offset` or, where compaction left a gap, the next one below `upper`.
+    fn locate(&self, offset: i64, upper: i64) -> Result<Option<(Arc<Segment>, Found)>, ReadError> {
+        for segment in self.segments_from(offset) {
+            if segment.base_offset() >= upper {
+                break;
+            }
+            if let Some(found) = segment.find(offset)? {
+                let below = found.header.base_offset < upper;
+                return Ok(below.then_some((segment, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the batches of a segment that lie below `upper` end.
+    fn position_below(
+        &self,
+        segment: &Arc<Segment>,
+        upper: i64,
+        tail: Tail,
+    ) -> Result<u64, ReadError> {
+        let active = segment.base_offset() == tail.active_base;
+        let size = if active {
+            tail.active_size
+        } else {
+            segment.size()
+        };
+        if upper == tail.offset {
+            return Ok(size);
+        }
+        Ok(match segment.find(upper)? {
+            Some(behind) => behind.position.min(size),
+            None => size,
+        })
+    }
+
+    /// The segment that holds `offset`, and all behind it.
+    fn segments_from(&self, offset: i64) -> Vec<Arc<Segment>> {
+        let segments = self.segments.read();
+        let floor = segments.range(..=offset).next_back();
+        let low = floor.map_or(i64::MIN, |(&base, _)| base);
+        let behind = segments.range(low..);
+        behind.map(|(_, segment)| Arc::clone(segment)).collect()
+    }
+}
+
+/// The first record of a segment at or behind `start` with that timestamp or a later one.
+fn find_timestamp(
+    segment: &Segment,
+    timestamp_ms: i64,
+    start: i64,
+) -> Result<Option<TimestampOffset>, ReadError> {
+    let from = match segment.time_index().lookup(timestamp_ms)? {
+        Some(entry) => entry.offset.max(start),
+        None => start,
+    };
+    let Some(first) = segment.find(from)? else {
+        return Ok(None);
+    };
+    let mut window = segment.window(u64::MAX, HEADERS_CHUNK);
+    let mut position = first.position;
+    loop {
+        let header = window.header(position);
+        let Some(header) = header.map_err(|error| segment.scan_error(error))? else {
+            return Ok(None);
+        };
+        if header.max_timestamp_ms >= timestamp_ms {
+            let batch = window.bytes(position, header.size());
+            let batch = batch.map_err(|error| segment.scan_error(error.into()))?;
+            let found = find_in_batch(&header, batch, timestamp_ms, start);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        position += header.size() as u64;
+    }
+}
+
+fn find_in_batch(
+    header: &Header,
+    batch: &[u8],
+    timestamp_ms: i64,
+    start: i64,
+) -> Option<TimestampOffset> {
+    let answer = |timestamp_ms, offset| TimestampOffset {
+        timestamp_ms,
+        offset,
+        leader_epoch: header.leader_epoch,
+    };
+    if header.last_offset() < start {
+        return None;
+    }
+    let whole_batch = answer(header.max_timestamp_ms, header.base_offset.max(start));
+    if header.is_log_append_time() {
+        return Some(whole_batch);
+    }
+    let fits =
+        |found: &TimestampOffset| found.timestamp_ms >= timestamp_ms && found.offset >= start;
+    if header.compression() == 0 {
+        let records = record::records(&batch[HEADER_SIZE..]).map_while(Result::ok);
+        let mut places = records.map(|record| {
+            answer(
+                header
+                    .base_timestamp_ms
+                    .saturating_add(record.timestamp_delta_ms),
+                header.base_offset + i64::from(record.offset_delta),
+            )
+        });
+        return places.find(fits);
+    }
+    match RecordBatchDecoder::decode(&mut batch.chunk()) {
+        Ok(set) => {
+            let records = set.records.iter();
+            let mut places = records.map(|record| answer(record.timestamp, record.offset));
+            places.find(fits)
+        }
+        // What can't be unpacked still has a batch to begin reading at.
+        Err(_) => Some(whole_batch),
+    }
+}

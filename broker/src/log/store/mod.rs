@@ -1,0 +1,19 @@
+//! Logs on disk: the part of `log` that reads, writes and fsyncs.
+//!
+//! `manager` owns the log directories and hands out `log::Log`s; a log owns its segments; a segment
+//! is a log file with an offset index and a time index. `recovery` opens what a stop left behind.
+//! Synchronous `std::fs` throughout: async callers decide where to block. No clock here either.
+//!
+//! Locks are taken in this order and never across a callback: `flushing`, `writer`, `segments`,
+//! `epochs`, `tail`. Readers take the last three only, each for a moment.
+
+pub mod dir;
+pub mod file;
+pub mod index_file;
+pub mod log;
+pub mod manager;
+pub mod offset_index;
+pub mod recovery;
+pub mod segment;
+pub mod time_index;
+pub mod window;

@@ -1,0 +1,345 @@
+//! Opening a partition's folder: after a clean stop, a crash, or Kafka.
+//!
+//! After an unclean stop every batch from the segment that holds the recovery point on is read and
+//! its checksum compared, and the indexes are written anew. What ends the log:
+//!
+//! - a batch cut off or garbled *at the end* is a torn write: it is cut away;
+//! - one with a good batch behind it, or one below the recovery point (so it was on disk once), is
+//!   damage. Cutting there could lose acknowledged records, so the log is not opened: the answer is
+//!   `OpenError::Damaged`, until someone who knows a peer with the rest asks for the cut;
+//! - the same goes for a log that ends below its recovery point.
+//!
+//! What is cut is said in `Recovered` and in the broker's own log, loudly where the high watermark's
+//! checkpoint says that others had it. `scan` passes over one segment, `sweep` tidies up the files.
+
+mod scan;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::TopicPartition;
+use super::super::config::LogConfig;
+use super::super::error::{FileError, OpenError, ReadError};
+use super::super::format::{leader_epoch_checkpoint, names, partition_metadata};
+use super::super::leader_epoch::{EpochEntry, LeaderEpochs};
+use super::dir::LogDir;
+use super::file;
+use super::log::rebuild;
+use super::log::{Log, Parts};
+use super::segment::Segment;
+use scan::Pass;
+
+/// What the caller knows of the log from the directory's checkpoints.
+#[derive(Debug, Clone, Copy)]
+pub struct Hints {
+    /// The last stop flushed and closed everything.
+    pub clean: bool,
+    /// Up to this offset the log was on disk.
+    pub recovery_point: i64,
+    /// First offset that may be read.
+    pub log_start: i64,
+    /// The high watermark's checkpoint, if there is one.
+    pub high_watermark: Option<i64>,
+    /// Cut damage away too: a peer has what is lost, or an operator accepts the loss.
+    pub cut_damage: bool,
+}
+
+/// What opening a log had to mend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Segments whose batches were all read.
+    pub segments_checked: usize,
+    /// Segments that were opened with their indexes written anew though the stop was clean.
+    pub indexes_rebuilt: usize,
+    /// Bytes that were cut off.
+    pub bytes_cut: u64,
+    /// The log's end was below the high watermark's checkpoint: records that others may have.
+    pub below_high_watermark: bool,
+}
+
+type Segments = BTreeMap<i64, Arc<Segment>>;
+
+/// Opens the log in a folder.
+pub(super) fn load(
+    folder: &Path,
+    partition: &TopicPartition,
+    config: LogConfig,
+    dir: Arc<LogDir>,
+    hints: Hints,
+    now_ms: i64,
+) -> Result<Log, OpenError> {
+    sweep::sweep(folder)?;
+    let mut loader = Loader {
+        folder,
+        partition,
+        config: &config,
+        hints,
+        segments: open_segments(folder, now_ms)?,
+        epochs: None,
+        recovered: Recovered::default(),
+    };
+    loader.read_epochs()?;
+    let end = loader.check_segments(now_ms)?;
+    let (start, end) = loader.settle(end, now_ms)?;
+    let epochs = loader.settle_epochs(start, end)?;
+    for offset in rebuild::snapshots(folder)? {
+        if offset > end {
+            file::remove(&folder.join(names::segment_file(offset, names::SNAPSHOT)))?;
+        }
+    }
+    let producers = rebuild::producers(folder, &loader.segments, start, end)
+        .map_err(|error| loader.damaged(start, &error.to_string()))?;
+    let flushed = if hints.clean {
+        end
+    } else {
+        hints.recovery_point.min(end)
+    };
+    let parts = Parts {
+        partition: partition.clone(),
+        topic_id: read_topic_id(folder)?,
+        folder: folder.to_owned(),
+        epochs,
+        producers,
+        start,
+        end,
+        flushed: flushed.max(start),
+        recovered: loader.recovered,
+        segments: loader.segments,
+        config,
+    };
+    Ok(Log::assemble(parts, dir, now_ms))
+}
+
+/// The topic id in a partition's folder, if it has one.
+pub(super) fn read_topic_id(folder: &Path) -> Result<Option<super::super::TopicId>, OpenError> {
+    let path = folder.join(names::PARTITION_METADATA);
+    let Some(text) = file::read_text(&path)? else {
+        return Ok(None);
+    };
+    match partition_metadata::decode(&text) {
+        Ok(topic_id) => Ok(Some(topic_id)),
+        Err(error) => Err(OpenError::BadFile {
+            path,
+            reason: error.0,
+        }),
+    }
+}
+
+fn open_segments(folder: &Path, now_ms: i64) -> Result<Segments, FileError> {
+    let mut segments = Segments::new();
+    for name in file::list(folder)? {
+        if let Some((base_offset, names::LOG)) = names::parse_segment_file(&name) {
+            let segment = Segment::open(folder, base_offset, now_ms)?;
+            segments.insert(base_offset, Arc::new(segment));
+        }
+    }
+    Ok(segments)
+}
+
+struct Loader<'a> {
+    folder: &'a Path,
+    partition: &'a TopicPartition,
+    config: &'a LogConfig,
+    hints: Hints,
+    segments: Segments,
+    /// `None` when there is no file of them that can be read.
+    epochs: Option<LeaderEpochs>,
+    recovered: Recovered,
+}
+
+impl Loader<'_> {
+    fn read_epochs(&mut self) -> Result<(), OpenError> {
+        let path = self.folder.join(names::LEADER_EPOCH_CHECKPOINT);
+        if let Some(text) = file::read_text(&path)? {
+            match leader_epoch_checkpoint::decode(&text) {
+                Ok(entries) => self.epochs = Some(LeaderEpochs::new(entries)),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "leader epochs are built anew");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at every segment, at its batches where need be; returns the end of the log.
+    fn check_segments(&mut self, now_ms: i64) -> Result<i64, OpenError> {
+        let all: Vec<Arc<Segment>> = self.segments.values().cloned().collect();
+        let unflushed = all
+            .iter()
+            .rposition(|segment| segment.base_offset() <= self.hints.recovery_point)
+            .unwrap_or(0);
+        let mut end = self.hints.log_start;
+        for (at, segment) in all.iter().enumerate() {
+            let next = all.get(at + 1).map(|next| next.base_offset());
+            let unclean = !self.hints.clean && at >= unflushed;
+            if unclean && at == unflushed {
+                let base = segment.base_offset();
+                self.epochs.iter_mut().for_each(|epochs| {
+                    epochs.truncate_end(base);
+                });
+            }
+            let pass = match scan::glance(segment, next)? {
+                Some(glance) if !unclean => {
+                    end = glance;
+                    continue;
+                }
+                _ => scan::pass(segment, self.config.index_interval_bytes)?,
+            };
+            self.recovered.segments_checked += usize::from(unclean);
+            self.recovered.indexes_rebuilt += usize::from(!unclean);
+            end = pass.next_offset;
+            if pass.damage.is_some() {
+                self.judge(segment, &pass, &all[at + 1..])?;
+            }
+            self.adopt(segment, &pass)?;
+            if pass.damage.is_some() {
+                self.cut(segment, &pass, &all[at + 1..], now_ms)?;
+                break;
+            }
+        }
+        Ok(end)
+    }
+
+    /// May the log be cut at this damage?
+    fn judge(
+        &self,
+        segment: &Segment,
+        pass: &Pass,
+        behind: &[Arc<Segment>],
+    ) -> Result<(), OpenError> {
+        let Some(damage) = pass.damage.as_deref().filter(|_| !self.hints.cut_damage) else {
+            return Ok(());
+        };
+        let flushed = pass.next_offset < self.hints.recovery_point || self.hints.clean;
+        if flushed {
+            let point = self.hints.recovery_point;
+            let reason = format!("{damage}, but all up to {point} was flushed");
+            return Err(self.damaged(pass.next_offset, &reason));
+        }
+        let mut good_behind = scan::good_batch_behind(segment, pass)?;
+        for later in behind {
+            good_behind |= scan::begins_well(later)?;
+        }
+        if good_behind {
+            let reason = format!("{damage}, with good batches behind it");
+            return Err(self.damaged(pass.next_offset, &reason));
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, segment: &Segment, pass: &Pass) -> Result<(), OpenError> {
+        segment.rebuild_indexes(
+            &pass.offsets,
+            &pass.timestamps,
+            pass.largest_timestamp,
+            pass.first_timestamp_ms,
+        )?;
+        for epoch in &pass.epochs {
+            if let Some(epochs) = &mut self.epochs {
+                note(epochs, *epoch);
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(
+        &mut self,
+        segment: &Segment,
+        pass: &Pass,
+        behind: &[Arc<Segment>],
+        _now_ms: i64,
+    ) -> Result<(), OpenError> {
+        let mut bytes_cut = segment.size() - pass.end_position;
+        for later in behind.iter().rev() {
+            bytes_cut += later.size();
+            later.remove()?;
+            self.segments.remove(&later.base_offset());
+        }
+        segment.cut(pass.end_position, pass.next_offset)?;
+        segment.set_timestamps(pass.first_timestamp_ms, pass.largest_timestamp);
+        self.recovered.bytes_cut = bytes_cut;
+        tracing::warn!(
+            partition = %self.partition,
+            end_offset = pass.next_offset,
+            bytes_cut,
+            reason = pass.damage.as_deref().unwrap_or(""),
+            "torn end of the log was cut away"
+        );
+        Ok(())
+    }
+
+    /// Brings start and end together, and makes sure that there is an active segment.
+    fn settle(&mut self, end: i64, now_ms: i64) -> Result<(i64, i64), OpenError> {
+        let Hints {
+            recovery_point,
+            log_start,
+            high_watermark,
+            ..
+        } = self.hints;
+        let first = self.segments.first_key_value().map(|(&base, _)| base);
+        if end < recovery_point && recovery_point > log_start && !self.hints.cut_damage {
+            let reason = format!("the log ends here, but all up to {recovery_point} was flushed");
+            return Err(self.damaged(end, &reason));
+        }
+        self.recovered.below_high_watermark = high_watermark.is_some_and(|mark| end < mark);
+        if self.recovered.below_high_watermark {
+            tracing::error!(
+                partition = %self.partition,
+                end_offset = end,
+                high_watermark,
+                "the log ends below its high watermark: acknowledged records are missing here"
+            );
+        }
+        if let Some(first) = first.filter(|_| end >= log_start) {
+            return Ok((log_start.max(first), end));
+        }
+        // Either nothing is there yet, or all of it lies below the start offset.
+        for segment in self.segments.values().rev() {
+            segment.remove()?;
+        }
+        self.segments.clear();
+        let fresh = Segment::open(self.folder, log_start, now_ms)?;
+        self.segments.insert(log_start, Arc::new(fresh));
+        Ok((log_start, log_start))
+    }
+
+    fn settle_epochs(&mut self, start: i64, end: i64) -> Result<LeaderEpochs, OpenError> {
+        let mut epochs = match self.epochs.take() {
+            Some(epochs) => epochs,
+            None => self
+                .epochs_from_batches(start, end)
+                .map_err(|error| self.damaged(start, &error.to_string()))?,
+        };
+        epochs.truncate_end(end);
+        epochs.truncate_start(start);
+        Ok(epochs)
+    }
+
+    fn epochs_from_batches(&self, start: i64, end: i64) -> Result<LeaderEpochs, ReadError> {
+        let mut epochs = LeaderEpochs::default();
+        rebuild::for_each_batch(&self.segments, start, end, |header, _| {
+            let entry = EpochEntry {
+                leader_epoch: header.leader_epoch,
+                start_offset: header.base_offset,
+            };
+            note(&mut epochs, entry);
+        })?;
+        Ok(epochs)
+    }
+
+    fn damaged(&self, offset: i64, reason: &str) -> OpenError {
+        OpenError::Damaged {
+            partition: self.partition.clone(),
+            offset,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn note(epochs: &mut LeaderEpochs, entry: EpochEntry) {
+    if epochs.latest() != Some(entry.leader_epoch) {
+        epochs.assign(entry.leader_epoch, entry.start_offset);
+    }
+}
