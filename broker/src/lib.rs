@@ -1,7 +1,29 @@
-//! Placeholder, filled by the next commits.
+//! One broker: it keeps partitions of topics as logs on its disk, replicates them among its peers,
+//! and serves them in Kafka's own wire protocol. The ensemble is reached over the network, through
+//! `zweig-client`, like any other user would.
+//!
+//! The room map. Rooms marked `*` are pure: no socket, file, clock or channel.
+//!
+//! | room | job |
+//! | --- | --- |
+//! | `clock` | the only clock |
+//! | `config` | `server.properties`: keys, defaults, checks |
+//! | `handlers` | one file per API of Kafka's protocol, one row each in the registry |
+//! | `limits` | hard bounds |
+//! | `log` | Kafka's disk format: segments, indexes, recovery, retention |
+//! | `metadata` * | the cluster as one immutable image, and the cell in which it is swapped |
+//! | `net` | listeners, connections, frames |
+//! | `replica` * | the rules of replication; `replica::hosted` puts logs under them |
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clocks"
+)]
+pub mod clock;
+pub mod config;
 pub mod handlers;
 pub mod limits;
 pub mod log;
+pub mod metadata;
 pub mod net;
 pub mod replica;
