@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `clock` | the only clock |
 //! | `config` | `server.properties`: keys, defaults, checks |
+//! | `ensemble` | registration, znodes, the watch stream folded into images |
 //! | `handlers` | one file per API of Kafka's protocol, one row each in the registry |
 //! | `limits` | hard bounds |
 //! | `log` | Kafka's disk format: segments, indexes, recovery, retention |
@@ -21,6 +22,7 @@
 )]
 pub mod clock;
 pub mod config;
+pub mod ensemble;
 pub mod handlers;
 pub mod limits;
 pub mod log;

@@ -1,7 +1,7 @@
 //! The table of `server.properties`: every key that has a meaning here, with its kind and its
 //! default, and the keys of Kafka that have none.
 
-use super::table::{Key, boolean, double, int, list_of, long, one_of, text};
+use super::table::{Key, boolean, int, list_of, long, one_of, text};
 
 const MAX_LONG: &str = "9223372036854775807";
 

@@ -24,14 +24,16 @@ pub enum WaitError {
 #[derive(Debug)]
 pub struct MetadataCache {
     image: ArcSwap<Image>,
-    zxid: watch::Sender<i64>,
+    reached: watch::Sender<i64>,
+    changed: watch::Sender<i64>,
 }
 
 impl Default for MetadataCache {
     fn default() -> MetadataCache {
         MetadataCache {
             image: ArcSwap::from_pointee(Image::default()),
-            zxid: watch::Sender::new(0),
+            reached: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
         }
     }
 }
@@ -43,17 +45,24 @@ impl MetadataCache {
         self.image.load_full()
     }
 
-    /// Tells the zxid of each new image; slow readers see only the latest.
+    /// Tells the zxid of each image in which something changed; slow readers see the latest only.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<i64> {
-        self.zxid.subscribe()
+        self.changed.subscribe()
     }
 
-    /// Swaps in a newer image. Called by the watcher alone. An image older than the current one
-    /// is dropped: a new session's stream may begin at a node that lags behind.
-    pub fn store(&self, image: Arc<Image>) {
+    /// Tells the zxid of each image, those included that differ in nothing but their zxid.
+    #[must_use]
+    pub fn reached(&self) -> watch::Receiver<i64> {
+        self.reached.subscribe()
+    }
+
+    /// Swaps in a newer image; `changed` says whether it differs in more than its zxid. Called by
+    /// the watcher alone. An image older than the current one is dropped, and false returned: a
+    /// new session's stream may begin at a node that lags behind.
+    pub fn store(&self, image: Arc<Image>, changed: bool) -> bool {
         let zxid = image.zxid;
-        self.zxid.send_if_modified(|current| {
+        let newer = self.reached.send_if_modified(|current| {
             if zxid < *current {
                 return false;
             }
@@ -61,6 +70,10 @@ impl MetadataCache {
             *current = zxid;
             true
         });
+        if newer && changed {
+            self.changed.send_replace(zxid);
+        }
+        newer
     }
 
     /// Waits for an image that `wanted` accepts, the current one included.
@@ -72,15 +85,15 @@ impl MetadataCache {
         limit: Duration,
         mut wanted: impl FnMut(&Image) -> bool,
     ) -> Result<Arc<Image>, WaitError> {
-        let mut changed = self.changed();
+        let mut reached = self.reached();
         let search = async {
             loop {
-                changed.borrow_and_update();
+                reached.borrow_and_update();
                 let image = self.image();
                 if wanted(&image) {
                     return Ok(image);
                 }
-                changed.changed().await.map_err(|_| WaitError::Closed)?;
+                reached.changed().await.map_err(|_| WaitError::Closed)?;
             }
         };
         tokio::time::timeout(limit, search)
@@ -106,7 +119,7 @@ mod tests {
         let writer = cache.clone();
         let task = tokio::spawn(async move {
             for zxid in 1..=5 {
-                writer.store(at(zxid));
+                writer.store(at(zxid), false);
                 tokio::task::yield_now().await;
             }
         });
@@ -121,8 +134,8 @@ mod tests {
     #[tokio::test]
     async fn an_older_image_is_dropped_and_waiting_ends_at_its_limit() {
         let cache = MetadataCache::default();
-        cache.store(at(9));
-        cache.store(at(8));
+        assert!(cache.store(at(9), true));
+        assert!(!cache.store(at(8), true));
         assert_eq!(cache.image().zxid, 9);
         let limit = Duration::from_millis(5);
         let end = cache.wait_for(limit, |i| i.zxid >= 10).await;

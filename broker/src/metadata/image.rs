@@ -1,16 +1,16 @@
 //! The cluster as of one zxid. All maps are persistent red-black trees: a clone is a few pointers,
 //! a change copies one path, and iteration order is the key's order on every broker alike.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use uuid::Uuid;
 
 /// A persistent, ordered map that may be shared between threads.
 pub type Map<K, V> = rpds::RedBlackTreeMapSync<K, V>;
 
 /// Settings of one topic or broker as written in the tree, key to value.
-pub type Configs = IndexMap<String, String>;
+pub type Configs = BTreeMap<String, String>;
 
 /// Where one listener of a broker can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,6 @@ pub struct ControllerNode {
     pub czxid: i64,
     /// The session that owns it.
     pub session: i64,
-    /// Whether a broker of this project wrote it: its marker was created by the same transaction.
-    pub ours: bool,
 }
 
 /// `/controller_epoch`: the number in it, and the znode's version, by which writes are fenced.
@@ -112,6 +110,25 @@ pub struct Partition {
     pub leader_broker_epoch: i64,
     /// Broker epochs of the ISR's members, in the order of `isr`; 0 where the state does not say.
     pub isr_broker_epochs: Vec<i64>,
+    /// Whether the znode above the state exists.
+    pub has_node: bool,
+}
+
+/// What the state znode of a partition says; see [`Partition`] for the fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// `None`: no replica may lead.
+    pub leader: Option<i32>,
+    /// Raised by the controller at every election.
+    pub leader_epoch: i32,
+    /// Of the controller that wrote it, or that elected the leader that did.
+    pub controller_epoch: i32,
+    /// In-sync replicas.
+    pub isr: Vec<i32>,
+    /// Broker epoch of the leader; 0 if not told.
+    pub leader_broker_epoch: i64,
+    /// Broker epochs of the ISR's members in its order; as long as `isr`.
+    pub isr_broker_epochs: Vec<i64>,
 }
 
 impl Partition {
@@ -127,7 +144,33 @@ impl Partition {
             partition_epoch: -1,
             leader_broker_epoch: 0,
             isr_broker_epochs: Vec::new(),
+            has_node: false,
         }
+    }
+
+    /// The state, as it may be written back.
+    #[must_use]
+    pub fn state(&self) -> PartitionState {
+        PartitionState {
+            leader: self.leader,
+            leader_epoch: self.leader_epoch,
+            controller_epoch: self.controller_epoch,
+            isr: self.isr.clone(),
+            leader_broker_epoch: self.leader_broker_epoch,
+            isr_broker_epochs: self.isr_broker_epochs.clone(),
+        }
+    }
+
+    /// Replaces the state, which is the znode's content at `version`.
+    pub fn set_state(&mut self, state: PartitionState, version: i32) {
+        self.leader = state.leader;
+        self.leader_epoch = state.leader_epoch;
+        self.controller_epoch = state.controller_epoch;
+        self.isr = state.isr;
+        self.leader_broker_epoch = state.leader_broker_epoch;
+        self.isr_broker_epochs = state.isr_broker_epochs;
+        self.partition_epoch = version;
+        self.has_node = true;
     }
 
     /// Whether the controller has created the state.
@@ -176,6 +219,8 @@ pub struct Image {
     pub brokers: Map<i32, Arc<Broker>>,
     /// Who holds `/controller`.
     pub controller: Option<ControllerNode>,
+    /// czxid of the marker that brokers of this project create by the same transaction.
+    pub controller_marker: Option<i64>,
     /// `/controller_epoch`; `None` before the first election.
     pub controller_epoch: Option<VersionedEpoch>,
     /// Topics by name, those being deleted included.
@@ -207,6 +252,7 @@ impl Default for Image {
             cluster_id: None,
             brokers: Map::new_sync(),
             controller: None,
+            controller_marker: None,
             controller_epoch: None,
             topics: Map::new_sync(),
             topic_names: Map::new_sync(),
@@ -226,6 +272,13 @@ impl Image {
     #[must_use]
     pub fn controller_id(&self) -> Option<i32> {
         self.controller.map(|c| c.broker)
+    }
+
+    /// The broker id in a `/controller` that no broker of this project wrote.
+    #[must_use]
+    pub fn foreign_controller(&self) -> Option<i32> {
+        let controller = self.controller?;
+        (self.controller_marker != Some(controller.czxid)).then_some(controller.broker)
     }
 
     /// A topic by name.

@@ -17,6 +17,6 @@ mod image;
 pub use cache::{MetadataCache, WaitError};
 pub use delta::Delta;
 pub use image::{
-    Broker, Configs, ControllerNode, Endpoint, Image, LogEnd, Map, Partition, PreferredElection,
-    Topic, VersionedEpoch,
+    Broker, Configs, ControllerNode, Endpoint, Image, LogEnd, Map, Partition, PartitionState,
+    PreferredElection, Topic, VersionedEpoch,
 };
