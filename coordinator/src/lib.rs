@@ -1,5 +1,17 @@
 //! One node of the ensemble: a replicated tree of znodes, with sessions, ephemerals and watches.
+//!
+//! Room map, lowest first:
+//! - [`octets`]: bounded reading and writing of fields, for every format of this package.
+//! - [`tree`], [`session`], [`watch`]: the pure rules of the field.
+//! - [`state_machine`]: commands in, outcomes out; the tree's only writer.
+//! - [`storage`]: where the state is kept.
 
 pub mod clock;
 pub mod config;
 pub mod limits;
+pub mod octets;
+pub mod session;
+pub mod state_machine;
+pub mod storage;
+pub mod tree;
+pub mod watch;

@@ -1,0 +1,496 @@
+//! Scripts with their expected output, in `tests/scripts`, and what a script cannot show.
+//!
+//! A line that begins with `> ` is a step, the lines behind it are what it printed. With the variable
+//! `UPDATE_SCRIPTS` set, the files are written anew, to be read before they are committed.
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::command::{Command, Create, Entry, Op, Origin};
+use super::*;
+use crate::storage::MemoryStore;
+use crate::tree::{Acl, AuthId, Zxid, acl};
+
+/// Runs steps against a state machine over memory.
+struct Script {
+    machine: StateMachine<MemoryStore>,
+    time_ms: i64,
+    attach: HashMap<i64, u64>,
+    auth: HashMap<i64, Vec<AuthId>>,
+    out: String,
+}
+
+impl Script {
+    fn new() -> Script {
+        let machine = StateMachine::open(MemoryStore::default()).unwrap();
+        Script {
+            machine,
+            time_ms: 1000,
+            attach: HashMap::new(),
+            auth: HashMap::new(),
+            out: String::new(),
+        }
+    }
+
+    fn step(&mut self, step: &str) {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        match words.as_slice() {
+            ["time", ms] => self.time_ms = ms.parse().unwrap(),
+            ["auth", session, ids @ ..] => {
+                let ids = ids.iter().map(|id| AuthId {
+                    scheme: "digest".into(),
+                    id: id.to_string(),
+                });
+                self.auth.insert(session_of(session).0, ids.collect());
+            }
+            ["counts"] => writeln!(
+                self.out,
+                "{:?}, {} sessions",
+                self.machine.counts(),
+                self.machine.session_count()
+            )
+            .unwrap(),
+            [session, "get", path] => {
+                let shown = self
+                    .machine
+                    .get(path, &self.auth_of(session))
+                    .map(|(data, _)| text(data.as_deref()));
+                self.show(shown.map_err(|error| error.to_string()));
+            }
+            [_, "stat", path] => {
+                let stat = self.machine.exists(path).unwrap();
+                self.show(Ok(stat.map_or("none".into(), |stat| stat_line(&stat))));
+            }
+            [session, "ls", path] => {
+                let names = self.machine.children(path, &self.auth_of(session));
+                self.show(
+                    names
+                        .map(|(names, _)| names.join(" "))
+                        .map_err(|error| error.to_string()),
+                );
+            }
+            [session, "getacl", path] => {
+                let list = self
+                    .machine
+                    .acl(path, &self.auth_of(session))
+                    .map(|(list, _)| {
+                        let entry = |acl: &Acl| {
+                            format!("{}:{}/{}", acl.id.scheme, acl.id.id, acl.permissions)
+                        };
+                        list.iter().map(entry).collect::<Vec<_>>().join(" ")
+                    });
+                self.show(list.map_err(|error| error.to_string()));
+            }
+            [session, rest @ ..] => self.write(session, rest),
+            [] => {}
+        }
+    }
+
+    fn auth_of(&self, session: &str) -> Vec<AuthId> {
+        self.auth
+            .get(&session_of(session).0)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn show(&mut self, shown: Result<String, String>) {
+        let line = shown.unwrap_or_else(|error| format!("error: {error}"));
+        writeln!(self.out, "{line}").unwrap();
+    }
+
+    fn write(&mut self, session: &str, words: &[&str]) {
+        let id = session_of(session);
+        let attach = match session.split_once('@') {
+            Some((_, attach)) => attach.parse().unwrap(),
+            None => self.attach.get(&id.0).copied().unwrap_or(0),
+        };
+        let command = Command {
+            origin: Origin::default(),
+            session: id,
+            attach,
+            auth: self.auth_of(session),
+            deadline_ms: 0,
+            trace: [0; 16],
+            op: parse_op(words),
+        };
+        let entry = Entry {
+            term: 1,
+            time_ms: self.time_ms,
+            commands: vec![command],
+        };
+        let index = self.machine.applied().index + 1;
+        for outcome in self.machine.apply(index, 1, &entry.encode()).unwrap() {
+            self.outcome(&outcome);
+        }
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) {
+        let line = match &outcome.result {
+            Ok(reply) => reply_line(reply),
+            Err(error) => format!("error: {error}"),
+        };
+        writeln!(self.out, "zxid {}: {line}", outcome.zxid.0).unwrap();
+        for change in &outcome.changes {
+            writeln!(self.out, "  {:?} {}", change.kind, change.path).unwrap();
+        }
+        match &outcome.session_change {
+            Some(SessionChange::Opened(grant) | SessionChange::Attached(grant)) => {
+                self.attach.insert(outcome.session.0, grant.attach);
+            }
+            Some(change) => writeln!(self.out, "  session {change:?}").unwrap(),
+            None => {}
+        }
+    }
+}
+
+fn session_of(word: &str) -> SessionId {
+    let number = word.trim_start_matches('s').split('@').next().unwrap();
+    SessionId(if number == "-" {
+        0
+    } else {
+        number.parse().unwrap()
+    })
+}
+
+fn text(data: Option<&[u8]>) -> String {
+    data.map_or("null".into(), |data| {
+        format!("{:?}", String::from_utf8_lossy(data))
+    })
+}
+
+fn stat_line(stat: &crate::tree::Stat) -> String {
+    format!(
+        "czxid {} mzxid {} pzxid {} ctime {} mtime {} version {} cversion {} aversion {} owner {} length {} children {}",
+        stat.czxid.0,
+        stat.mzxid.0,
+        stat.pzxid.0,
+        stat.ctime_ms,
+        stat.mtime_ms,
+        stat.version,
+        stat.cversion,
+        stat.aversion,
+        stat.ephemeral_owner,
+        stat.data_length,
+        stat.num_children
+    )
+}
+
+fn reply_line(reply: &Reply) -> String {
+    let list = |results: &[Result<Reply, OpError>]| {
+        let line = |result: &Result<Reply, OpError>| match result {
+            Ok(reply) => reply_line(reply),
+            Err(error) => format!("error: {error}"),
+        };
+        format!(
+            "[{}]",
+            results.iter().map(line).collect::<Vec<_>>().join(" | ")
+        )
+    };
+    match reply {
+        Reply::Done => "done".into(),
+        Reply::Path(path) => path.clone(),
+        Reply::Created { path, stat } => format!("{path} {}", stat_line(stat)),
+        Reply::Stat(stat) => stat_line(stat),
+        Reply::Session(grant) => format!(
+            "session {} attach {} timeout {}",
+            grant.id, grant.attach, grant.timeout_ms
+        ),
+        Reply::Multi(results) => list(results),
+        Reply::FencedBatch(groups) => groups
+            .iter()
+            .map(|group| list(group))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// `verb path [data] [v=N] [acl=scheme:id/permissions,..] [ephemeral] [sequential] [stat]`
+fn parse_op(words: &[&str]) -> Op {
+    let option = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
+    let flag = |name: &str| words.contains(&name);
+    let version = option("v=").map_or(-1, |version| version.parse().unwrap());
+    let path = words.get(1).unwrap_or(&"").to_string();
+    let data = match words.get(2) {
+        None | Some(&"null") => None,
+        Some(&"empty") => Some(Bytes::new()),
+        Some(word) => Some(Bytes::copy_from_slice(word.as_bytes())),
+    };
+    let password = |word: &str| [word.as_bytes()[0]; 16];
+    let acl = match option("acl=") {
+        Some("none") => Vec::new(),
+        Some(list) => list.split(',').map(parse_acl).collect(),
+        None => vec![Acl::anyone(acl::ALL)],
+    };
+    match words[0] {
+        "open" => Op::OpenSession {
+            timeout_ms: 4000,
+            password: password(words[1]),
+        },
+        "attach" => Op::AttachSession {
+            timeout_ms: 6000,
+            password: password(words[1]),
+        },
+        "close" => Op::CloseSession,
+        "expire" => Op::ExpireSession,
+        "sync" => Op::Sync,
+        "create" => {
+            let (ephemeral, sequential, want_stat) =
+                (flag("ephemeral"), flag("sequential"), flag("stat"));
+            Op::Create(Create {
+                path,
+                data,
+                acl,
+                ephemeral,
+                sequential,
+                want_stat,
+            })
+        }
+        "delete" => Op::Delete { path, version },
+        "set" => Op::SetData {
+            path,
+            data,
+            version,
+        },
+        "setacl" => Op::SetAcl { path, acl, version },
+        "check" => Op::Check { path, version },
+        "limit" => Op::SetLimits {
+            max_data_bytes: words[1].parse().unwrap(),
+        },
+        "multi" => Op::Multi(parse_group(&words[1..])),
+        "batch" => parse_batch(words),
+        verb => panic!("no such step: {verb}"),
+    }
+}
+
+fn parse_group(words: &[&str]) -> Vec<Op> {
+    let ops = words.split(|word| *word == ";");
+    ops.filter(|op| !op.is_empty()).map(parse_op).collect()
+}
+
+/// `batch fence version | op ; op | op`
+fn parse_batch(words: &[&str]) -> Op {
+    let groups = words[3..].split(|word| *word == "|").skip(1);
+    Op::FencedBatch {
+        fence_path: words[1].to_owned(),
+        fence_version: words[2].parse().unwrap(),
+        groups: groups.map(parse_group).collect(),
+    }
+}
+
+fn parse_acl(entry: &str) -> Acl {
+    let (id, permissions) = entry.rsplit_once('/').unwrap();
+    let (scheme, id) = id.split_once(':').unwrap();
+    Acl {
+        permissions: permissions.parse().unwrap(),
+        id: AuthId {
+            scheme: scheme.into(),
+            id: id.into(),
+        },
+    }
+}
+
+fn run(name: &str) {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scripts")
+        .join(name);
+    let expected = std::fs::read_to_string(&file).unwrap();
+    let mut script = Script::new();
+    for line in expected.lines() {
+        if line.starts_with('#') || line.is_empty() {
+            writeln!(script.out, "{line}").unwrap();
+        } else if let Some(step) = line.strip_prefix("> ") {
+            writeln!(script.out, "{line}").unwrap();
+            script.step(step);
+        }
+    }
+    if std::env::var_os("UPDATE_SCRIPTS").is_some() {
+        std::fs::write(&file, &script.out).unwrap();
+    }
+    let difference = script
+        .out
+        .lines()
+        .zip(expected.lines())
+        .position(|(now, then)| now != then);
+    assert_eq!(
+        script.out,
+        expected,
+        "{name}: line {:?}",
+        difference.map(|line| line + 1)
+    );
+    assert_digest_is_that_of_the_state(&script.machine);
+}
+
+/// The digest kept on the way is the one of the state at hand.
+fn assert_digest_is_that_of_the_state(machine: &StateMachine<MemoryStore>) {
+    let mut fresh = digest::Digest::default();
+    for SubtreeNode { path, node, .. } in machine.subtree("/", &[], None, usize::MAX).unwrap() {
+        fresh.add(digest::content(&path, &node));
+        fresh.add(digest::children(&path, node.children));
+    }
+    for (id, state) in machine.sessions() {
+        fresh.add(sessions::session_part(id, state));
+    }
+    fresh.add(apply::limits_part(machine.meta.limits));
+    assert_eq!(machine.applied().digest, fresh);
+}
+
+#[test]
+fn create_and_delete() {
+    run("create_and_delete.txt");
+}
+
+#[test]
+fn data_and_versions() {
+    run("data_and_versions.txt");
+}
+
+#[test]
+fn acls() {
+    run("acls.txt");
+}
+
+#[test]
+fn multi_and_batch() {
+    run("multi_and_batch.txt");
+}
+
+#[test]
+fn sessions_and_ephemerals() {
+    run("sessions_and_ephemerals.txt");
+}
+
+fn machine() -> StateMachine<MemoryStore> {
+    StateMachine::open(MemoryStore::default()).unwrap()
+}
+
+fn plain(op: Op) -> Command {
+    Command {
+        origin: Origin::default(),
+        session: SessionId::NONE,
+        attach: 0,
+        auth: vec![],
+        deadline_ms: 0,
+        trace: [0; 16],
+        op,
+    }
+}
+
+fn create(path: &str) -> Op {
+    parse_op(&["create", path])
+}
+
+fn entry(term: u64, ops: Vec<Op>) -> Bytes {
+    Entry {
+        term,
+        time_ms: 1,
+        commands: ops.into_iter().map(plain).collect(),
+    }
+    .encode()
+}
+
+#[test]
+fn an_entry_of_another_term_is_ignored_whole() {
+    let mut machine = machine();
+    assert!(
+        machine
+            .apply(1, 2, &entry(1, vec![create("/a")]))
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        (
+            machine.applied().index,
+            machine.applied().term,
+            machine.applied().zxid
+        ),
+        (1, 2, Zxid(0))
+    );
+    assert_eq!(machine.exists("/a").unwrap(), None);
+    assert_eq!(
+        machine
+            .apply(2, 2, &entry(2, vec![create("/a")]))
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn an_empty_entry_only_counts() {
+    let mut machine = machine();
+    assert!(machine.apply(1, 1, &Bytes::new()).unwrap().is_empty());
+    assert_eq!(machine.store().meta().unwrap().applied.index, 1);
+}
+
+#[test]
+fn an_entry_is_applied_once_and_none_is_left_out() {
+    let mut machine = machine();
+    let first = entry(1, vec![create("/a")]);
+    machine.apply(1, 1, &first).unwrap();
+    let applied = machine.applied();
+    assert!(machine.apply(1, 1, &first).unwrap().is_empty());
+    assert_eq!(machine.applied(), applied);
+    assert!(matches!(
+        machine.apply(3, 1, &first),
+        Err(ApplyError::Gap {
+            index: 3,
+            applied: 1
+        })
+    ));
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_stops_the_node() {
+    let unknown = Bytes::from_static(&[77]);
+    assert!(matches!(
+        machine().apply(1, 1, &unknown),
+        Err(ApplyError::Unreadable { index: 1, .. })
+    ));
+}
+
+#[test]
+fn membership_stands_with_the_state() {
+    let mut machine = machine();
+    machine.apply_conf(1, 1, b"three voters").unwrap();
+    let machine = StateMachine::open(machine.into_store()).unwrap();
+    assert_eq!(machine.conf_state().as_deref(), Some(&b"three voters"[..]));
+    assert_eq!(machine.applied().index, 1);
+}
+
+#[test]
+fn a_subtree_in_chunks_of_any_size_is_the_same() {
+    let mut machine = machine();
+    let paths = [
+        "/a", "/a/b", "/a/b/c", "/a/b-", "/a-", "/a/d", "/a/d/e", "/a/d/f", "/z",
+    ];
+    machine
+        .apply(1, 1, &entry(1, paths.map(create).to_vec()))
+        .unwrap();
+    for root in ["/", "/a", "/a/b", "/missing"] {
+        let whole = machine.subtree(root, &[], None, usize::MAX).unwrap();
+        assert!(whole.is_sorted_by(|a, b| crate::tree::path::compare(&a.path, &b.path).is_lt()));
+        for max in 1..12 {
+            let mut chunks: Vec<SubtreeNode> = Vec::new();
+            loop {
+                let after = chunks.last().map(|node| node.path.clone());
+                let chunk = machine.subtree(root, &[], after.as_deref(), max).unwrap();
+                let ended = chunk.len() < max;
+                chunks.extend(chunk);
+                if ended {
+                    break;
+                }
+            }
+            assert_eq!(chunks, whole, "{root} in chunks of {max}");
+        }
+    }
+    let under_a: Vec<_> = machine
+        .subtree("/a", &[], None, 99)
+        .unwrap()
+        .into_iter()
+        .map(|node| node.path.to_string())
+        .collect();
+    assert_eq!(
+        under_a,
+        ["/a", "/a/b", "/a/b/c", "/a/b-", "/a/d", "/a/d/e", "/a/d/f"]
+    );
+}

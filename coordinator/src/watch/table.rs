@@ -1,0 +1,189 @@
+//! The armed watches, by path and by connection.
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::event::{RemoveKind, WatchKind};
+
+/// Watches of one connection on one path, in one of the two tables: a set of bits.
+pub(super) type Modes = u8;
+pub(super) const ONCE: Modes = 1;
+pub(super) const PERSISTENT: Modes = 2;
+pub(super) const RECURSIVE: Modes = 4;
+const ALL: Modes = ONCE | PERSISTENT | RECURSIVE;
+
+/// Watches by path; ordered, so that the same state tells the same events in the same order.
+pub(super) type ByPath<K> = HashMap<Arc<str>, BTreeMap<K, Modes>>;
+
+/// All watches of this node's connections, each named by a `K`.
+///
+/// Invariants: no empty map and no empty set of modes is kept; `paths` names every path of either
+/// table once per connection; `recursive` counts the recursive watches.
+#[derive(Debug)]
+pub struct WatchTable<K> {
+    /// As ZooKeeper: data, exists, persistent and recursive watches ...
+    pub(super) data: ByPath<K>,
+    /// ... and child watches, the persistent ones (but not the recursive ones) once more.
+    pub(super) child: ByPath<K>,
+    pub(super) paths: BTreeMap<K, BTreeSet<Arc<str>>>,
+    pub(super) recursive: usize,
+}
+
+impl<K: Ord + Copy> Default for WatchTable<K> {
+    fn default() -> WatchTable<K> {
+        WatchTable {
+            data: HashMap::new(),
+            child: HashMap::new(),
+            paths: BTreeMap::new(),
+            recursive: 0,
+        }
+    }
+}
+
+impl<K: Ord + Copy> WatchTable<K> {
+    /// A table without watches.
+    pub fn new() -> WatchTable<K> {
+        WatchTable::default()
+    }
+
+    /// Arms a watch; one that is armed already stays as it is.
+    pub fn arm(&mut self, connection: K, path: &str, kind: WatchKind) {
+        let path = self.known(path);
+        let (data, child) = match kind {
+            WatchKind::Data | WatchKind::Exists => (ONCE, 0),
+            WatchKind::Child => (0, ONCE),
+            WatchKind::Persistent => (PERSISTENT, PERSISTENT),
+            WatchKind::PersistentRecursive => (RECURSIVE, 0),
+        };
+        let former = add(&mut self.data, connection, &path, data);
+        add(&mut self.child, connection, &path, child);
+        self.recursive += usize::from(data & !former & RECURSIVE != 0);
+        self.paths.entry(connection).or_default().insert(path);
+    }
+
+    /// Removes watches; `false` if there was none such.
+    pub fn remove(&mut self, connection: K, path: &str, kind: RemoveKind) -> bool {
+        let (data, child) = modes_of(kind);
+        let data = take(&mut self.data, connection, path, data);
+        let child = take(&mut self.child, connection, path, child);
+        self.recursive -= usize::from(data & RECURSIVE != 0);
+        self.forget_if_unwatched(connection, path);
+        data | child != 0
+    }
+
+    /// Whether there is such a watch.
+    pub fn is_armed(&self, connection: K, path: &str, kind: RemoveKind) -> bool {
+        let (data, child) = modes_of(kind);
+        modes(&self.data, connection, path) & data | modes(&self.child, connection, path) & child
+            != 0
+    }
+
+    /// Removes every watch of a connection.
+    pub fn drop_connection(&mut self, connection: K) {
+        for path in self.paths.remove(&connection).unwrap_or_default() {
+            let data = take(&mut self.data, connection, &path, ALL);
+            take(&mut self.child, connection, &path, ALL);
+            self.recursive -= usize::from(data & RECURSIVE != 0);
+        }
+    }
+
+    /// Watched paths, counted once per connection.
+    pub fn len(&self) -> usize {
+        self.paths.values().map(BTreeSet::len).sum()
+    }
+
+    /// Whether nothing is watched.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Paths that someone watches.
+    pub fn path_count(&self) -> usize {
+        self.data.len()
+            + self
+                .child
+                .keys()
+                .filter(|path| !self.data.contains_key(*path))
+                .count()
+    }
+
+    /// Connections that watch something.
+    pub fn connection_count(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub(super) fn forget_if_unwatched(&mut self, connection: K, path: &str) {
+        if modes(&self.data, connection, path) | modes(&self.child, connection, path) != 0 {
+            return;
+        }
+        if let Some(paths) = self.paths.get_mut(&connection) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.paths.remove(&connection);
+            }
+        }
+    }
+
+    /// The path's own string, shared where it is watched already.
+    fn known(&self, path: &str) -> Arc<str> {
+        let known = self
+            .data
+            .get_key_value(path)
+            .or_else(|| self.child.get_key_value(path));
+        known.map_or_else(|| Arc::from(path), |(path, _)| Arc::clone(path))
+    }
+}
+
+fn modes_of(kind: RemoveKind) -> (Modes, Modes) {
+    match kind {
+        RemoveKind::Child => (0, ONCE),
+        RemoveKind::Data => (ONCE, 0),
+        RemoveKind::Any => (ALL, ALL),
+        RemoveKind::Persistent => (PERSISTENT, PERSISTENT),
+        RemoveKind::PersistentRecursive => (RECURSIVE, 0),
+    }
+}
+
+fn modes<K: Ord + Copy>(table: &ByPath<K>, connection: K, path: &str) -> Modes {
+    table
+        .get(path)
+        .and_then(|watchers| watchers.get(&connection))
+        .copied()
+        .unwrap_or(0)
+}
+
+/// Adds modes and returns the former ones.
+fn add<K: Ord + Copy>(
+    table: &mut ByPath<K>,
+    connection: K,
+    path: &Arc<str>,
+    modes: Modes,
+) -> Modes {
+    if modes == 0 {
+        return 0;
+    }
+    let entry = table
+        .entry(Arc::clone(path))
+        .or_default()
+        .entry(connection)
+        .or_insert(0);
+    std::mem::replace(entry, *entry | modes)
+}
+
+/// Takes modes away and returns those that were there.
+fn take<K: Ord + Copy>(table: &mut ByPath<K>, connection: K, path: &str, modes: Modes) -> Modes {
+    let Some(watchers) = table.get_mut(path) else {
+        return 0;
+    };
+    let Some(entry) = watchers.get_mut(&connection) else {
+        return 0;
+    };
+    let taken = *entry & modes;
+    *entry &= !modes;
+    if *entry == 0 {
+        watchers.remove(&connection);
+        if watchers.is_empty() {
+            table.remove(path);
+        }
+    }
+    taken
+}
