@@ -1,2 +1,86 @@
-//! The one binary.
-fn main() {}
+//! The one binary: both servers and every tool. Each subcommand is a file of its own; here is only
+//! the list of them and the way out.
+
+mod context;
+mod create;
+mod delete;
+mod ensemble;
+mod failure;
+mod get;
+mod ls;
+mod output;
+mod set;
+mod stat;
+mod tree;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::Context;
+
+/// A coordination service and a log that know each other: ensemble, brokers and their tools.
+#[derive(Debug, Parser)]
+#[command(name = "zweig", version, after_help = failure::EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    context: Context,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Draw the tree of znodes.
+    Tree(tree::Args),
+    /// List the children of a znode.
+    Ls(ls::Args),
+    /// Print the data of a znode.
+    Get(get::Args),
+    /// Print what the ensemble knows of a znode beside its data.
+    Stat(stat::Args),
+    /// Create a znode and print its path.
+    Create(create::Args),
+    /// Replace the data of a znode.
+    Set(set::Args),
+    /// Delete a znode.
+    Delete(delete::Args),
+    /// Print the changes of a znode, or of everything below it, as they happen.
+    Watch(watch::Args),
+    /// The coordinators themselves.
+    Ensemble(ensemble::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failure::report(&failed),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { context, command } = cli;
+    match command {
+        Command::Tree(args) => context.tool(|c| tree::run(c, args)),
+        Command::Ls(args) => context.tool(|c| ls::run(c, args)),
+        Command::Get(args) => context.tool(|c| get::run(c, args)),
+        Command::Stat(args) => context.tool(|c| stat::run(c, args)),
+        Command::Create(args) => context.tool(|c| create::run(c, args)),
+        Command::Set(args) => context.tool(|c| set::run(c, args)),
+        Command::Delete(args) => context.tool(|c| delete::run(c, args)),
+        Command::Watch(args) => context.tool(|c| watch::run(c, args)),
+        Command::Ensemble(args) => context.tool(|c| ensemble::run(c, args)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,109 @@
+//! What every tool shares: where the ensemble is, how to print, a runtime and a log.
+
+use std::future::Future;
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+use zweig_client::ensemble::{Ensemble, Options};
+
+use crate::output::{Color, Format, Output};
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Args)]
+pub struct Context {
+    /// The ensemble: host:port of its nodes by commas, and the path that `/` stands for.
+    #[arg(
+        long,
+        global = true,
+        env = "ZWEIG_SERVER",
+        default_value = "127.0.0.1:2181",
+        value_name = "HOST:PORT[,..][/CHROOT]"
+    )]
+    pub server: String,
+    /// How long to look for a node that answers, in seconds.
+    #[arg(long, global = true, default_value_t = 10, value_name = "SECONDS")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// For people, or for programs: JSON, one document per line where several are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Colour on a terminal, always or never.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+impl Context {
+    /// How to print.
+    pub fn output(&self) -> Output {
+        Output::new(self.output, self.color)
+    }
+
+    /// The length of `--timeout`.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    /// The ensemble's options, as `--server` and `--timeout` have them.
+    ///
+    /// # Errors
+    /// Says which part of `--server` is malformed.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        let mut options = Options::parse(&self.server).context("--server")?;
+        options.connect_timeout = self.patience();
+        options.request_timeout = self.patience();
+        Ok(options)
+    }
+
+    /// A session with the ensemble.
+    ///
+    /// # Errors
+    /// If no node grants one in time.
+    pub async fn connect(&self) -> anyhow::Result<Ensemble> {
+        Ok(Ensemble::connect(self.options()?).await?)
+    }
+
+    /// Runs a tool that needs a session; the session is closed behind it, however it ends.
+    ///
+    /// # Errors
+    /// Those of the tool, and of having no session.
+    pub async fn with_session<T, F>(&self, work: impl FnOnce(Ensemble) -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let ensemble = self.connect().await?;
+        let done = work(ensemble.clone()).await;
+        if let Err(failed) = ensemble.close().await {
+            tracing::debug!(%failed, "the session was not closed and ends by its timeout");
+        }
+        done
+    }
+
+    /// Runs a tool: a small runtime, and the log on standard error, warnings and up.
+    ///
+    /// # Errors
+    /// Those of the tool.
+    pub fn tool<F>(self, work: impl FnOnce(Self) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        log("warn");
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?
+            .block_on(work(self))
+    }
+}
+
+/// Sends the log to standard error; `RUST_LOG` says what of it, else `default`.
+pub fn log(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .init();
+}

@@ -1,0 +1,150 @@
+//! How the program ends: an exit code that a script can act on, and one line that says why.
+
+use std::io::{ErrorKind, IsTerminal, Write, stderr};
+use std::process::ExitCode;
+
+use thiserror::Error;
+use zweig_client::ensemble::{ConnectError, Error, MultiError};
+
+/// The table of exit codes, for `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed, for a reason that no other code has
+  2  the command line is wrong
+  3  not found
+  4  conflict: it exists, has children, has another version, or the caller is fenced
+  5  no node reached, or no quorum: certainly not done, try again
+  6  outcome unknown: it was sent and the answer was lost; look before trying again";
+
+/// The exit codes by name; see [`EXIT_CODES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// For a reason that no other code has.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// What was asked for does not exist.
+    NotFound = 3,
+    /// It exists already, or has changed meanwhile.
+    Conflict = 4,
+    /// No server, or no quorum.
+    Unavailable = 5,
+    /// Sent, and the answer was lost.
+    OutcomeUnknown = 6,
+}
+
+/// A failure that chooses its exit code.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The exit code.
+    pub code: Code,
+    /// What is told.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with this code, as an error to return.
+    pub fn error(code: Code, message: impl Into<String>) -> anyhow::Error {
+        Self {
+            code,
+            message: message.into(),
+        }
+        .into()
+    }
+}
+
+/// Says what failed and gives the exit code. A reader that has gone away (`| head`) is no failure.
+pub fn report(failed: &anyhow::Error) -> ExitCode {
+    let reader_gone = failed.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+    });
+    if reader_gone {
+        return ExitCode::SUCCESS;
+    }
+    let label = if stderr().is_terminal() {
+        "\u{1b}[1;31merror\u{1b}[0m"
+    } else {
+        "error"
+    };
+    let mut told = String::new();
+    for cause in failed.chain() {
+        let cause = cause.to_string();
+        // Some errors repeat their cause in their own message.
+        if !told.ends_with(&cause) {
+            let colon = if told.is_empty() { "" } else { ": " };
+            told = format!("{told}{colon}{cause}");
+        }
+    }
+    // There is nobody left to tell if this fails too.
+    let _ = writeln!(stderr(), "{label}: {told}");
+    ExitCode::from(code_of(failed) as u8)
+}
+
+fn code_of(failed: &anyhow::Error) -> Code {
+    for cause in failed.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.code;
+        }
+        if let Some(error) = cause.downcast_ref::<Error>() {
+            return of_ensemble(error);
+        }
+        if let Some(multi) = cause.downcast_ref::<MultiError>() {
+            return of_ensemble(&multi.error);
+        }
+        match cause.downcast_ref::<ConnectError>() {
+            Some(ConnectError::BadOptions(_)) => return Code::Usage,
+            Some(ConnectError::Unavailable { .. }) => return Code::Unavailable,
+            Some(_) => return Code::Failed,
+            None => {}
+        }
+    }
+    Code::Failed
+}
+
+fn of_ensemble(error: &Error) -> Code {
+    match error {
+        Error::NoNode(_) => Code::NotFound,
+        Error::NodeExists(_)
+        | Error::BadVersion { .. }
+        | Error::NotEmpty(_)
+        | Error::NoChildrenForEphemerals(_)
+        | Error::Fenced(_) => Code::Conflict,
+        Error::NotDone(_) | Error::Unavailable(_) | Error::NoSpace(_) => Code::Unavailable,
+        Error::OutcomeUnknown(_) => Code::OutcomeUnknown,
+        Error::BadArguments(_) => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_code_is_that_of_the_innermost_named_error() {
+        let no_node: anyhow::Result<()> = Err(Error::NoNode("/a".into()).into());
+        let told = no_node.context("while listing").expect_err("failed");
+        assert_eq!(code_of(&told), Code::NotFound);
+        let multi = MultiError {
+            index: Some(0),
+            error: Error::NodeExists("/a".into()),
+        };
+        assert_eq!(code_of(&multi.into()), Code::Conflict);
+        assert_eq!(
+            code_of(&Error::OutcomeUnknown("x".into()).into()),
+            Code::OutcomeUnknown
+        );
+        assert_eq!(
+            code_of(&Error::NotDone("no quorum".into()).into()),
+            Code::Unavailable
+        );
+        assert_eq!(code_of(&anyhow::anyhow!("odd")), Code::Failed);
+        assert_eq!(code_of(&Failure::error(Code::Usage, "x")), Code::Usage);
+    }
+}

@@ -1,0 +1,52 @@
+//! `zweig get`: the data of a znode, as it is.
+
+use std::io::{IsTerminal, stdout};
+
+use serde::Serialize;
+use zweig_client::ensemble::Stat;
+
+use crate::context::Context;
+use crate::output::JsonData;
+
+/// Arguments of `zweig get`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The znode.
+    path: String,
+    /// Ask the quorum first, so that nothing acknowledged before is missing.
+    #[arg(short, long)]
+    linearizable: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    path: String,
+    #[serde(flatten)]
+    data: JsonData,
+    stat: Stat,
+}
+
+/// Prints the data; a line break is added only on a terminal.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
+    let output = context.output();
+    let path = args.path.clone();
+    let (data, stat) = context
+        .with_session(|ensemble| async move {
+            Ok(match args.linearizable {
+                true => ensemble.get_linearizable(&args.path).await?,
+                false => ensemble.get(&args.path).await?,
+            })
+        })
+        .await?;
+    if output.is_json() {
+        let data = data.as_deref().into();
+        output.json(&Answer { path, data, stat })?;
+        return Ok(());
+    }
+    let data = data.unwrap_or_default();
+    output.bytes(&data)?;
+    if stdout().is_terminal() && !data.ends_with(b"\n") {
+        output.line("")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `zweig watch`: changes as they happen, without a gap.
+
+use serde::Serialize;
+use tokio::signal::ctrl_c;
+use zweig_client::ensemble::{ChangeKind, Error, Stat, WatchItem};
+
+use crate::context::Context;
+use crate::output::{JsonData, Output, Tone, preview};
+
+/// Characters of data shown on a line.
+const SHOWN: usize = 100;
+
+/// Arguments of `zweig watch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The znode, which need not exist yet.
+    #[arg(default_value = "/")]
+    path: String,
+    /// This znode alone, not what is below it.
+    #[arg(long)]
+    alone: bool,
+    /// Begin after this transaction (as printed, `0x...`, or decimal) instead of now.
+    #[arg(long, value_name = "ZXID", value_parser = zxid)]
+    after: Option<i64>,
+    /// End after this many changes.
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+}
+
+fn zxid(text: &str) -> Result<i64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => i64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(zxid) if zxid > 0 => Ok(zxid),
+        _ => Err("not a transaction number above 0".into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    zxid: i64,
+    kind: &'static str,
+    path: &'a str,
+    #[serde(flatten)]
+    data: JsonData,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stat: Option<Stat>,
+}
+
+/// The name of a kind of change.
+pub fn kind_name(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Created => "created",
+        ChangeKind::Data => "data",
+        ChangeKind::Deleted => "deleted",
+        ChangeKind::Acl => "acl",
+    }
+}
+
+/// Prints changes until interrupted.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
+    let output = context.output();
+    context
+        .with_session(|ensemble| async move {
+            let mut changes = ensemble.watch_from(&args.path, !args.alone, args.after)?;
+            let mut left = args.count.unwrap_or(u64::MAX);
+            while left > 0 {
+                let item = tokio::select! {
+                    interrupted = ctrl_c() => return Ok(interrupted?),
+                    item = changes.next() => item,
+                };
+                match item {
+                    None => return Err(Error::Protocol("the watch was refused".into()).into()),
+                    Some(WatchItem::Reset) if args.after.is_some() => {
+                        let told = "that zxid is no longer kept: changes from now on";
+                        tracing::warn!("{told}");
+                    }
+                    Some(change @ WatchItem::Change { .. }) => {
+                        print(output, &change)?;
+                        left -= 1;
+                    }
+                    Some(_) => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Prints one change; other items print nothing.
+pub fn print(output: Output, item: &WatchItem) -> anyhow::Result<()> {
+    let WatchItem::Change {
+        kind,
+        path,
+        data,
+        stat,
+        zxid,
+        ..
+    } = item
+    else {
+        return Ok(());
+    };
+    if output.is_json() {
+        output.json(&Event {
+            zxid: *zxid,
+            kind: kind_name(*kind),
+            path,
+            data: data.as_deref().into(),
+            stat: *stat,
+        })?;
+        return Ok(());
+    }
+    let tone = match kind {
+        ChangeKind::Created => Tone::Good,
+        ChangeKind::Data => Tone::Notice,
+        ChangeKind::Deleted => Tone::Bad,
+        ChangeKind::Acl => Tone::Plain,
+    };
+    let zxid = output.paint(Tone::Faint, &format!("{zxid:#x}"));
+    let kind = output.paint(tone, &format!("{:<7}", kind_name(*kind)));
+    let data = data.as_deref().map_or(String::new(), |data| {
+        format!("  {}", output.paint(Tone::Faint, &preview(data, SHOWN)))
+    });
+    output.line(&format!("{zxid}  {kind}  {path}{data}"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::zxid;
+
+    #[test]
+    fn a_zxid_is_written_as_it_is_printed() {
+        assert_eq!(zxid("0x10"), Ok(16));
+        assert_eq!(zxid("16"), Ok(16));
+        assert!(zxid("0").is_err() && zxid("-1").is_err() && zxid("x").is_err());
+    }
+}
