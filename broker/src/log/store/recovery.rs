@@ -81,7 +81,7 @@ pub(super) fn load(
         recovered: Recovered::default(),
     };
     loader.read_epochs()?;
-    let end = loader.check_segments(now_ms)?;
+    let end = loader.check_segments()?;
     let (start, end) = loader.settle(end, now_ms)?;
     let epochs = loader.settle_epochs(start, end)?;
     for offset in rebuild::snapshots(folder)? {
@@ -164,7 +164,7 @@ impl Loader<'_> {
     }
 
     /// Looks at every segment, at its batches where need be; returns the end of the log.
-    fn check_segments(&mut self, now_ms: i64) -> Result<i64, OpenError> {
+    fn check_segments(&mut self) -> Result<i64, OpenError> {
         let all: Vec<Arc<Segment>> = self.segments.values().cloned().collect();
         let unflushed = all
             .iter()
@@ -195,7 +195,7 @@ impl Loader<'_> {
             }
             self.adopt(segment, &pass)?;
             if pass.damage.is_some() {
-                self.cut(segment, &pass, &all[at + 1..], now_ms)?;
+                self.cut(segment, &pass, &all[at + 1..])?;
                 break;
             }
         }
@@ -209,21 +209,22 @@ impl Loader<'_> {
         pass: &Pass,
         behind: &[Arc<Segment>],
     ) -> Result<(), OpenError> {
-        let Some(damage) = pass.damage.as_deref().filter(|_| !self.hints.cut_damage) else {
+        let Some(damage) = pass.damage.as_ref().filter(|_| !self.hints.cut_damage) else {
             return Ok(());
         };
+        let reason = &damage.reason;
         let flushed = pass.next_offset < self.hints.recovery_point || self.hints.clean;
         if flushed {
             let point = self.hints.recovery_point;
-            let reason = format!("{damage}, but all up to {point} was flushed");
+            let reason = format!("{reason}, but all up to {point} was flushed");
             return Err(self.damaged(pass.next_offset, &reason));
         }
-        let mut good_behind = scan::good_batch_behind(segment, pass)?;
+        let mut good_behind = damage.whole_batch || scan::good_batch_behind(segment, pass)?;
         for later in behind {
             good_behind |= scan::begins_well(later)?;
         }
         if good_behind {
-            let reason = format!("{damage}, with good batches behind it");
+            let reason = format!("{reason}, with good batches behind it");
             return Err(self.damaged(pass.next_offset, &reason));
         }
         Ok(())
@@ -249,7 +250,6 @@ impl Loader<'_> {
         segment: &Segment,
         pass: &Pass,
         behind: &[Arc<Segment>],
-        _now_ms: i64,
     ) -> Result<(), OpenError> {
         let mut bytes_cut = segment.size() - pass.end_position;
         for later in behind.iter().rev() {
@@ -264,7 +264,7 @@ impl Loader<'_> {
             partition = %self.partition,
             end_offset = pass.next_offset,
             bytes_cut,
-            reason = pass.damage.as_deref().unwrap_or(""),
+            damage = ?pass.damage,
             "torn end of the log was cut away"
         );
         Ok(())

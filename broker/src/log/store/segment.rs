@@ -4,6 +4,9 @@
 //! size says so. A failed append takes back what it wrote, in the log file and in the indexes, so
 //! that a full disk leaves whole batches only.
 
+#[cfg(test)]
+mod faults;
+
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -77,6 +80,8 @@ pub struct Segment {
     /// There were batches but an index file was not there when it was opened.
     lacked_index: bool,
     progress: Mutex<Progress>,
+    #[cfg(test)]
+    pub(super) faults: faults::Faults,
 }
 
 impl Segment {
@@ -116,6 +121,8 @@ impl Segment {
                 created_ms: now_ms,
                 modified_ms,
             }),
+            #[cfg(test)]
+            faults: faults::Faults::default(),
         })
     }
 
@@ -237,6 +244,9 @@ impl Segment {
             return Err(error);
         }
         progress.modified_ms = now_ms;
+        if size == 0 {
+            progress.created_ms = now_ms;
+        }
         *self.progress.lock() = progress;
         self.size
             .store(size + piece.bytes.len() as u64, Ordering::Release);
@@ -250,8 +260,7 @@ impl Segment {
         progress: &mut Progress,
         config: &LogConfig,
     ) -> Result<(), FileError> {
-        self.file
-            .write_all_at(piece.bytes, size)
+        self.write_bytes(piece.bytes, size)
             .map_err(|error| FileError::new("append", self.path(names::LOG), error))?;
         let timestamp = piece.largest_timestamp;
         if timestamp.timestamp_ms > progress.largest_timestamp.timestamp_ms {
@@ -272,6 +281,16 @@ impl Segment {
         }
         progress.bytes_since_index_entry += piece.bytes.len() as u64;
         Ok(())
+    }
+
+    fn write_bytes(&self, bytes: &[u8], position: u64) -> std::io::Result<()> {
+        #[cfg(test)]
+        if self.faults.space_for(bytes.len()) < bytes.len() {
+            let written = self.faults.space_for(bytes.len());
+            self.file.write_all_at(&bytes[..written], position)?;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_all_at(bytes, position)
     }
 
     fn take_back(&self, size: u64, counts: (u64, u64)) -> Result<(), FileError> {
@@ -338,9 +357,10 @@ impl Segment {
 
     /// Waits until the disk has the log file and the indexes.
     pub fn sync(&self) -> Result<(), FileError> {
-        self.file
-            .sync_data()
-            .map_err(|error| FileError::new("fsync", self.path(names::LOG), error))?;
+        let synced = self.file.sync_data();
+        #[cfg(test)]
+        let synced = synced.and_then(|()| self.faults.sync());
+        synced.map_err(|error| FileError::new("fsync", self.path(names::LOG), error))?;
         self.offset_index.sync()?;
         self.time_index.sync()
     }

@@ -27,7 +27,16 @@ pub struct Pass {
     /// First offset of each leader epoch in it.
     pub epochs: Vec<EpochEntry>,
     /// Why the pass ended before the file did.
-    pub damage: Option<String>,
+    pub damage: Option<Damage>,
+}
+
+/// What stands where a batch should.
+#[derive(Debug)]
+pub struct Damage {
+    /// In words.
+    pub reason: String,
+    /// A whole batch with a right checksum in the wrong place: no torn write looks like that.
+    pub whole_batch: bool,
 }
 
 /// Reads every batch and compares its checksum, up to the first bad one.
@@ -54,7 +63,10 @@ pub fn pass(segment: &Segment, index_interval_bytes: u32) -> Result<Pass, FileEr
             }
         };
         if let Some(reason) = misplaced(segment, &pass, &header) {
-            pass.damage = Some(reason);
+            pass.damage = Some(Damage {
+                reason,
+                whole_batch: true,
+            });
             return Ok(pass);
         }
         pass.take(&header, &mut last_indexed, index_interval_bytes);
@@ -105,9 +117,12 @@ fn misplaced(segment: &Segment, pass: &Pass, header: &Header) -> Option<String> 
     (span > i64::from(i32::MAX)).then(|| format!("offset {span} behind the segment's base"))
 }
 
-fn into_damage(segment: &Segment, error: ScanError) -> Result<String, FileError> {
+fn into_damage(segment: &Segment, error: ScanError) -> Result<Damage, FileError> {
     match error {
-        ScanError::Batch { .. } => Ok(error.to_string()),
+        ScanError::Batch { .. } => Ok(Damage {
+            reason: error.to_string(),
+            whole_batch: false,
+        }),
         ScanError::Io(error) => Err(FileError::new(
             "read",
             names::segment_file(segment.base_offset(), names::LOG),
