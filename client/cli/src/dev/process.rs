@@ -1,0 +1,151 @@
+//! One child process: this same executable in one of its roles, its output in a log file, ended
+//! with SIGTERM first. A child that ends by itself is reported, not restarted: what a newcomer
+//! kills stays dead until `zweig dev` is told otherwise (`r` on the screen, or a restart).
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `zweig coordinator`.
+    Coordinator(u16),
+    /// `zweig broker`.
+    Broker(u16),
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Coordinator(node) => write!(out, "coordinator {node}"),
+            Self::Broker(id) => write!(out, "broker {id}"),
+        }
+    }
+}
+
+/// A role, and the process that plays it while there is one.
+#[derive(Debug)]
+pub struct Process {
+    role: Role,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts the role from its configuration file; output goes to `log`, appended.
+    ///
+    /// # Errors
+    /// If the log can't be opened or the executable can't be started.
+    pub fn start(role: Role, config: &Path, log: &Path) -> Result<Self> {
+        let mut process = Self {
+            role,
+            config: config.to_owned(),
+            log: log.to_owned(),
+            child: None,
+            ended: None,
+        };
+        process.restart()?;
+        Ok(process)
+    }
+
+    /// Starts the role again after its process ended.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        let out: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("cannot open {}", self.log.display()))?;
+        let err = out.try_clone().context("cannot share the log file")?;
+        let executable = std::env::current_exe().context("cannot find this executable")?;
+        let subcommand = match self.role {
+            Role::Coordinator(_) => "coordinator",
+            Role::Broker(_) => "broker",
+        };
+        let child = Command::new(executable)
+            .arg(subcommand)
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            // Ctrl-C on the terminal reaches this process alone: it ends its children in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.role))?;
+        self.child = Some(child);
+        self.ended = None;
+        Ok(())
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// How it ended, if it did.
+    #[must_use]
+    pub const fn ended(&self) -> Option<ExitStatus> {
+        self.ended
+    }
+
+    /// Its log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Looks whether the process has ended; true if it ended since the last look.
+    pub fn look(&mut self) -> bool {
+        let Some(child) = &mut self.child else {
+            return false;
+        };
+        if let Ok(Some(status)) = child.try_wait() {
+            self.child = None;
+            self.ended = Some(status);
+            return true;
+        }
+        false
+    }
+
+    /// SIGKILL, as `kill -9`; the end is seen by the next [`Process::look`].
+    pub fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.start_kill();
+        }
+    }
+
+    /// SIGTERM, then SIGKILL if it is still there after `patience`.
+    pub async fn stop(&mut self, patience: Duration) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if let Ok(Ok(status)) = tokio::time::timeout(patience, child.wait()).await {
+            self.ended = Some(status);
+            return;
+        }
+        let _ = child.kill().await;
+        self.ended = child.wait().await.ok();
+    }
+}

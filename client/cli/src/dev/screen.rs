@@ -1,0 +1,105 @@
+//! The one screen, drawn as text from what is known. Pure.
+
+use std::fmt::Write;
+
+use super::layout::Layout;
+use super::picture::{Partition, Picture, Tree};
+use super::process::{Process, Role};
+
+/// Topics shown before the rest is only counted.
+const TOPICS_SHOWN: usize = 12;
+
+/// The whole screen.
+#[must_use]
+pub fn render(layout: &Layout, processes: &[Process], picture: &Picture) -> String {
+    let tree = picture.tree();
+    let mut out = String::new();
+    coordinators(&mut out, layout, processes, picture);
+    brokers(&mut out, layout, processes, &tree);
+    topics(&mut out, &tree);
+    let _ = writeln!(
+        out,
+        "\nZooKeeper clients: {}\nKafka clients:     {}\ndata, logs:        {}",
+        layout.connect_string(),
+        layout.bootstrap(),
+        layout.root.display()
+    );
+    out.push_str("type: kill broker 2 | start broker 2 | kill coordinator 1 | ... ; Ctrl-C stops all\n");
+    out
+}
+
+fn pid_of(processes: &[Process], role: Role) -> String {
+    let process = processes.iter().find(|process| process.role() == role);
+    match process.and_then(Process::pid) {
+        Some(pid) => format!("pid {pid}"),
+        None => "dead".to_owned(),
+    }
+}
+
+fn coordinators(out: &mut String, layout: &Layout, processes: &[Process], picture: &Picture) {
+    let _ = writeln!(out, "ENSEMBLE       {:<17}{:<12}{:<11}{:>5} {:>10} {:>9}", "address", "process", "role", "term", "zxid", "sessions");
+    for (node, status) in (1..=layout.nodes).zip(&picture.nodes) {
+        let pid = pid_of(processes, Role::Coordinator(node));
+        let address = layout.coordinator_address(node);
+        let _ = write!(out, "coordinator {node}  {address:<17}{pid:<12}");
+        let _ = match status {
+            Some(s) => writeln!(out, "{:<11}{:>5} {:>10} {:>9}", s.role, s.term, s.zxid, s.sessions),
+            None => writeln!(out, "no answer"),
+        };
+    }
+}
+
+fn brokers(out: &mut String, layout: &Layout, processes: &[Process], tree: &Tree) {
+    let _ = writeln!(out, "\nBROKERS        {:<17}{:<12}{:<14}{:>6} {:>8}", "address", "process", "", "leads", "in sync");
+    for id in 1..=layout.brokers {
+        let pid = pid_of(processes, Role::Broker(id));
+        let number = i32::from(id);
+        let standing = match (tree.controller == Some(number), tree.registered.contains(&number)) {
+            (true, _) => "controller",
+            (false, true) => "registered",
+            (false, false) => "-",
+        };
+        let all = || tree.topics.values().flat_map(|partitions| partitions.values());
+        let leads = all().filter(|p| p.leader == number).count();
+        let in_sync = all().filter(|p| p.isr.contains(&number)).count();
+        let address = layout.broker_address(id);
+        let _ = writeln!(out, "broker {id}       {address:<17}{pid:<12}{standing:<14}{leads:>6} {in_sync:>8}");
+    }
+}
+
+fn topics(out: &mut String, tree: &Tree) {
+    if tree.topics.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nTOPICS         per partition: leader(epoch) of its in-sync replicas");
+    for (name, partitions) in tree.topics.iter().take(TOPICS_SHOWN) {
+        let shown: Vec<_> = partitions.values().take(6).map(partition).collect();
+        let rest = partitions.len().saturating_sub(shown.len());
+        let more = if rest > 0 { format!("  and {rest} more") } else { String::new() };
+        let _ = writeln!(out, "{name:<15}{}{more}", shown.join("  "));
+    }
+    if tree.topics.len() > TOPICS_SHOWN {
+        let _ = writeln!(out, "and {} more topics", tree.topics.len() - TOPICS_SHOWN);
+    }
+}
+
+fn partition(partition: &Partition) -> String {
+    let isr: Vec<_> = partition.isr.iter().map(ToString::to_string).collect();
+    let leader = match partition.leader {
+        -1 => "none".to_owned(),
+        leader => format!("{leader}({})", partition.leader_epoch),
+    };
+    format!("{leader} of {}", isr.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_says_so() {
+        let state = |leader| Partition { leader, leader_epoch: 7, isr: vec![1, 3] };
+        assert_eq!(partition(&state(3)), "3(7) of 1,3");
+        assert_eq!(partition(&state(-1)), "none of 1,3");
+    }
+}
