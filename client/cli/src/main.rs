@@ -4,6 +4,7 @@
 mod context;
 mod create;
 mod delete;
+mod dev;
 mod ensemble;
 mod failure;
 mod get;
@@ -50,6 +51,8 @@ enum Command {
     Watch(watch::Args),
     /// The coordinators themselves.
     Ensemble(ensemble::Args),
+    /// A whole local cluster as separate processes, on one screen.
+    Dev(dev::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Delete(args) => context.tool(|c| delete::run(c, args)),
         Command::Watch(args) => context.tool(|c| watch::run(c, args)),
         Command::Ensemble(args) => context.tool(|c| ensemble::run(c, args)),
+        Command::Dev(args) => context.tool(|_| dev::run(args)),
     }
 }
 

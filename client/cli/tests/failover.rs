@@ -29,7 +29,11 @@ impl Producer {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the producer starts");
-        Self { child, progress, stop }
+        Self {
+            child,
+            progress,
+            stop,
+        }
     }
 
     fn acknowledged(&self) -> u64 {
@@ -40,9 +44,11 @@ impl Producer {
     /// Until a good number of further records has been acknowledged.
     fn wait_for_progress(&self, when: &str) {
         let wanted = self.acknowledged() + 600;
-        wait_until(&format!("records are acknowledged {when}"), PATIENCE, || {
-            self.acknowledged() >= wanted
-        });
+        wait_until(
+            &format!("records are acknowledged {when}"),
+            PATIENCE,
+            || self.acknowledged() >= wanted,
+        );
     }
 
     /// By partition: the numbers acknowledged, with their offsets.
@@ -57,7 +63,15 @@ impl Producer {
 fn stored(cluster: &Cluster, partition: usize) -> Vec<(u64, i64)> {
     let output = cluster
         .command("kcat")
-        .args(["-C", "-b", &cluster.bootstrap(), "-t", TOPIC, "-p", &partition.to_string()])
+        .args([
+            "-C",
+            "-b",
+            &cluster.bootstrap(),
+            "-t",
+            TOPIC,
+            "-p",
+            &partition.to_string(),
+        ])
         .args(["-o", "beginning", "-e", "-q", "-f", "%s %o\n"])
         .output()
         .expect("kcat runs");
@@ -65,7 +79,10 @@ fn stored(cluster: &Cluster, partition: usize) -> Vec<(u64, i64)> {
     text.lines()
         .map(|line| {
             let (number, offset) = line.split_once(' ').expect("number and offset");
-            (number.parse().expect("a number"), offset.parse().expect("an offset"))
+            (
+                number.parse().expect("a number"),
+                offset.parse().expect("an offset"),
+            )
         })
         .collect()
 }
@@ -73,11 +90,21 @@ fn stored(cluster: &Cluster, partition: usize) -> Vec<(u64, i64)> {
 #[test]
 fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     let mut cluster = Cluster::start(3, 3);
-    cluster.zweig_ok(&["topic", "create", TOPIC, "--partitions", "3", "--replication-factor", "3"]);
+    cluster.zweig_ok(&[
+        "topic",
+        "create",
+        TOPIC,
+        "--partitions",
+        "3",
+        "--replication-factor",
+        "3",
+    ]);
     let producer = Producer::start(&cluster);
     producer.wait_for_progress("before any fault");
 
-    let node = cluster.ensemble_leader().expect("the ensemble has a leader");
+    let node = cluster
+        .ensemble_leader()
+        .expect("the ensemble has a leader");
     cluster.kill(Role::Coordinator(node));
     producer.wait_for_progress("after the ensemble's leader died");
     cluster.start_process(Role::Coordinator(node));
@@ -89,16 +116,22 @@ fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     });
     producer.wait_for_progress("after the controller died");
     cluster.start_process(Role::Broker(controller));
-    wait_until("the former controller is in sync again", PATIENCE, || all_in_sync(&cluster));
+    wait_until("the former controller is in sync again", PATIENCE, || {
+        all_in_sync(&cluster)
+    });
 
-    let leader = cluster.leader_of(TOPIC, 0).expect("partition 0 has a leader");
+    let leader = cluster
+        .leader_of(TOPIC, 0)
+        .expect("partition 0 has a leader");
     cluster.kill(Role::Broker(leader));
     wait_until("partition 0 has another leader", PATIENCE, || {
         cluster.leader_of(TOPIC, 0).is_some_and(|id| id != leader)
     });
     producer.wait_for_progress("after a partition's leader died");
     cluster.start_process(Role::Broker(leader));
-    wait_until("the former leader is in sync again", PATIENCE, || all_in_sync(&cluster));
+    wait_until("the former leader is in sync again", PATIENCE, || {
+        all_in_sync(&cluster)
+    });
     producer.wait_for_progress("after everything is back");
 
     let acknowledged = producer.finish();
@@ -107,8 +140,14 @@ fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
         let stored = stored(&cluster, partition);
         let numbers: Vec<_> = stored.iter().map(|(number, _)| *number).collect();
         let expected: Vec<_> = (0..numbers.len() as u64).collect();
-        assert_eq!(numbers, expected, "partition {partition}: each number once, in order");
-        assert_eq!(acknowledged, stored, "partition {partition}: all that was acknowledged, where it was said to be");
+        assert_eq!(
+            numbers, expected,
+            "partition {partition}: each number once, in order"
+        );
+        assert_eq!(
+            acknowledged, stored,
+            "partition {partition}: all that was acknowledged, where it was said to be"
+        );
     }
 }
 

@@ -22,8 +22,13 @@ struct Sample {
 impl Sample {
     fn take(cluster: &Cluster) -> Self {
         let output = Command::new("apt-cache").arg("dumpavail").output();
-        let text = output.expect("apt-cache runs: this test wants Debian's package index").stdout;
-        assert!(text.len() > 1_000_000, "the package index is empty: run apt-get update");
+        let text = output
+            .expect("apt-cache runs: this test wants Debian's package index")
+            .stdout;
+        assert!(
+            text.len() > 1_000_000,
+            "the package index is empty: run apt-get update"
+        );
         let lines: Vec<_> = text
             .split(|byte| *byte == b'\n')
             .enumerate()
@@ -50,24 +55,54 @@ fn write_lines(path: &Path, lines: &[Vec<u8>]) {
 fn assert_equal(who: &str, consumed: &[u8], sent: &[Vec<u8>]) {
     let mut last: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
     let mut seen = vec![false; sent.len()];
-    for record in consumed.split(|byte| *byte == b'\n').filter(|record| !record.is_empty()) {
-        let tab = record.iter().position(|byte| *byte == b'\t').expect("a partition");
+    for record in consumed
+        .split(|byte| *byte == b'\n')
+        .filter(|record| !record.is_empty())
+    {
+        let tab = record
+            .iter()
+            .position(|byte| *byte == b'\t')
+            .expect("a partition");
         let (partition, line) = (&record[..tab], &record[tab + 1..]);
-        let number: usize = std::str::from_utf8(&line[..8]).expect("digits").parse().expect("a line number");
+        let number: usize = std::str::from_utf8(&line[..8])
+            .expect("digits")
+            .parse()
+            .expect("a line number");
         assert_eq!(line, sent[number], "{who}: line {number} came back changed");
-        assert!(!std::mem::replace(&mut seen[number], true), "{who}: line {number} came twice");
+        assert!(
+            !std::mem::replace(&mut seen[number], true),
+            "{who}: line {number} came twice"
+        );
         let before = last.insert(partition, line);
-        assert!(before < Some(line), "{who}: line {number} is out of order in its partition");
+        assert!(
+            before < Some(line),
+            "{who}: line {number} is out of order in its partition"
+        );
     }
     let missing = seen.iter().filter(|seen| !**seen).count();
     assert_eq!(missing, 0, "{who}: lines that never came");
-    assert!(last.len() > 1 || sent.len() < 1000, "{who}: everything went to one partition");
+    assert!(
+        last.len() > 1 || sent.len() < 1000,
+        "{who}: everything went to one partition"
+    );
 }
 
 fn kcat_consumes(cluster: &Cluster, topic: &str) -> Vec<u8> {
     let output = cluster
         .command("kcat")
-        .args(["-C", "-b", &cluster.bootstrap(), "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%p\t%s\n"])
+        .args([
+            "-C",
+            "-b",
+            &cluster.bootstrap(),
+            "-t",
+            topic,
+            "-o",
+            "beginning",
+            "-e",
+            "-q",
+            "-f",
+            "%p\t%s\n",
+        ])
         .output()
         .expect("kcat runs");
     succeeded("kcat -C", &output);
@@ -75,7 +110,11 @@ fn kcat_consumes(cluster: &Cluster, topic: &str) -> Vec<u8> {
 }
 
 fn check_all_ways(cluster: &Cluster, topic: &str, sent: &[Vec<u8>]) {
-    assert_equal(&format!("{topic}: kcat -C"), &kcat_consumes(cluster, topic), sent);
+    assert_equal(
+        &format!("{topic}: kcat -C"),
+        &kcat_consumes(cluster, topic),
+        sent,
+    );
     let group = cluster
         .python("group_of_three.py")
         .args([topic, &format!("group-{topic}"), &sent.len().to_string()])
@@ -83,13 +122,29 @@ fn check_all_ways(cluster: &Cluster, topic: &str, sent: &[Vec<u8>]) {
         .expect("Python runs");
     succeeded("the group of three", &group);
     assert_equal(&format!("{topic}: a group of three"), &group.stdout, sent);
-    let own = cluster.zweig(&["consume", topic, "--from", "earliest", "--exit-at-end", "--format", "%p\t%v"]);
+    let own = cluster.zweig(&[
+        "consume",
+        topic,
+        "--from",
+        "earliest",
+        "--exit-at-end",
+        "--format",
+        "%p\t%v",
+    ]);
     succeeded("zweig consume", &own);
     assert_equal(&format!("{topic}: zweig consume"), &own.stdout, sent);
 }
 
 fn create(cluster: &Cluster, topic: &str) {
-    cluster.zweig_ok(&["topic", "create", topic, "--partitions", "3", "--replication-factor", "3"]);
+    cluster.zweig_ok(&[
+        "topic",
+        "create",
+        topic,
+        "--partitions",
+        "3",
+        "--replication-factor",
+        "3",
+    ]);
 }
 
 #[test]
@@ -105,8 +160,23 @@ fn every_codec_of_kcat() {
         };
         let output = cluster
             .command("kcat")
-            .args(["-P", "-b", &cluster.bootstrap(), "-t", &topic, "-z", codec, "-X", "acks=all"])
-            .args(["-X", "queue.buffering.max.messages=1000000", "-X", "sticky.partitioning.linger.ms=0"])
+            .args([
+                "-P",
+                "-b",
+                &cluster.bootstrap(),
+                "-t",
+                &topic,
+                "-z",
+                codec,
+                "-X",
+                "acks=all",
+            ])
+            .args([
+                "-X",
+                "queue.buffering.max.messages=1000000",
+                "-X",
+                "sticky.partitioning.linger.ms=0",
+            ])
             .stdin(File::open(file).expect("the sample"))
             .output()
             .expect("kcat runs");
@@ -133,7 +203,14 @@ fn confluent_kafka_kafka_python_and_java() {
     create(&cluster, "java");
     let output = cluster
         .java("kafka.tools.ConsoleProducer")
-        .args(["--bootstrap-server", &cluster.bootstrap(), "--topic", "java", "--request-required-acks", "all"])
+        .args([
+            "--bootstrap-server",
+            &cluster.bootstrap(),
+            "--topic",
+            "java",
+            "--request-required-acks",
+            "all",
+        ])
         .stdin(File::open(&sample.some).expect("the sample"))
         .stderr(Stdio::piped())
         .output()

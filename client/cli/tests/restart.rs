@@ -11,7 +11,15 @@ use support::{Cluster, PATIENCE, Role, succeeded, wait_until};
 fn produce(cluster: &Cluster, topic: &str, lines: &str) {
     let mut child = cluster
         .command("kcat")
-        .args(["-P", "-b", &cluster.bootstrap(), "-t", topic, "-X", "acks=all"])
+        .args([
+            "-P",
+            "-b",
+            &cluster.bootstrap(),
+            "-t",
+            topic,
+            "-X",
+            "acks=all",
+        ])
         .args(["-X", "message.timeout.ms=60000"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
@@ -26,7 +34,17 @@ fn produce(cluster: &Cluster, topic: &str, lines: &str) {
 fn consume(cluster: &Cluster, topic: &str) -> Vec<String> {
     let output = cluster
         .command("kcat")
-        .args(["-C", "-b", &cluster.bootstrap(), "-t", topic, "-o", "beginning", "-e", "-q"])
+        .args([
+            "-C",
+            "-b",
+            &cluster.bootstrap(),
+            "-t",
+            topic,
+            "-o",
+            "beginning",
+            "-e",
+            "-q",
+        ])
         .output()
         .expect("kcat runs");
     let text = succeeded("kcat -C", &output);
@@ -36,7 +54,9 @@ fn consume(cluster: &Cluster, topic: &str) -> Vec<String> {
 }
 
 fn numbered(from: usize, to: usize) -> String {
-    (from..to).map(|number| format!("line {number:06}\n")).collect()
+    (from..to)
+        .map(|number| format!("line {number:06}\n"))
+        .collect()
 }
 
 fn sorted(text: &str) -> Vec<String> {
@@ -47,10 +67,26 @@ fn sorted(text: &str) -> Vec<String> {
 fn all_is_there_after_everything_was_killed_at_once() {
     let mut cluster = Cluster::start(3, 3);
     cluster.zweig_ok(&["create", "/precious", "--data", "keep me"]);
-    cluster.zweig_ok(&["topic", "create", "t", "--partitions", "3", "--replication-factor", "3"]);
+    cluster.zweig_ok(&[
+        "topic",
+        "create",
+        "t",
+        "--partitions",
+        "3",
+        "--replication-factor",
+        "3",
+    ]);
     let lines = numbered(0, 10_000);
     produce(&cluster, "t", &lines);
-    let group = cluster.zweig_ok(&["consume", "t", "--group", "g", "--from", "earliest", "--exit-at-end"]);
+    let group = cluster.zweig_ok(&[
+        "consume",
+        "t",
+        "--group",
+        "g",
+        "--from",
+        "earliest",
+        "--exit-at-end",
+    ]);
     assert_eq!(group.lines().count(), 10_000);
     let topics = cluster.zweig_ok(&["topic", "list"]);
 
@@ -58,7 +94,10 @@ fn all_is_there_after_everything_was_killed_at_once() {
         cluster.start_process(role);
     }
     cluster.wait_until_whole();
-    assert_eq!(cluster.zweig_ok(&["get", "/precious"]).trim_end(), "keep me");
+    assert_eq!(
+        cluster.zweig_ok(&["get", "/precious"]).trim_end(),
+        "keep me"
+    );
     assert_eq!(cluster.zweig_ok(&["topic", "list"]), topics);
     wait_until("every partition has a leader", PATIENCE, || {
         (0..3).all(|index| cluster.leader_of("t", index).is_some())
@@ -66,28 +105,57 @@ fn all_is_there_after_everything_was_killed_at_once() {
     assert_eq!(consume(&cluster, "t"), sorted(&lines));
 
     produce(&cluster, "t", &numbered(10_000, 10_100));
-    let group = cluster.zweig_ok(&["consume", "t", "--group", "g", "--from", "earliest", "--exit-at-end"]);
+    let group = cluster.zweig_ok(&[
+        "consume",
+        "t",
+        "--group",
+        "g",
+        "--from",
+        "earliest",
+        "--exit-at-end",
+    ]);
     let mut news: Vec<_> = group.lines().map(str::to_owned).collect();
     news.sort();
-    assert_eq!(news, sorted(&numbered(10_000, 10_100)), "the group goes on where it had committed");
+    assert_eq!(
+        news,
+        sorted(&numbered(10_000, 10_100)),
+        "the group goes on where it had committed"
+    );
 }
 
 #[test]
 fn the_data_goes_on_without_a_quorum_and_all_heals() {
     let mut cluster = Cluster::start(3, 3);
-    cluster.zweig_ok(&["topic", "create", "t", "--partitions", "3", "--replication-factor", "3"]);
+    cluster.zweig_ok(&[
+        "topic",
+        "create",
+        "t",
+        "--partitions",
+        "3",
+        "--replication-factor",
+        "3",
+    ]);
     produce(&cluster, "t", &numbered(0, 100));
     cluster.kill(Role::Coordinator(1));
     cluster.kill(Role::Coordinator(2));
 
     let refused = cluster.zweig(&["create", "/x", "--data", "y"]);
-    assert_eq!(refused.status.code(), Some(5), "no quorum: {}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!(
+        refused.status.code(),
+        Some(5),
+        "no quorum: {}",
+        String::from_utf8_lossy(&refused.stderr)
+    );
     produce(&cluster, "t", &numbered(100, 200));
     assert_eq!(consume(&cluster, "t"), sorted(&numbered(0, 200)));
 
     cluster.start_process(Role::Coordinator(2));
     wait_until("a write is done again", PATIENCE, || {
-        cluster.zweig(&["create", "/x", "--data", "y"]).status.success() || cluster.zweig(&["get", "/x"]).status.success()
+        cluster
+            .zweig(&["create", "/x", "--data", "y"])
+            .status
+            .success()
+            || cluster.zweig(&["get", "/x"]).status.success()
     });
     cluster.wait_until_whole();
     produce(&cluster, "t", &numbered(200, 300));

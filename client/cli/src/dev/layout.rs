@@ -68,7 +68,9 @@ impl Layout {
     /// Every coordinator's client address, separated by commas.
     #[must_use]
     pub fn connect_string(&self) -> String {
-        let all: Vec<_> = (1..=self.nodes).map(|n| self.coordinator_address(n)).collect();
+        let all: Vec<_> = (1..=self.nodes)
+            .map(|n| self.coordinator_address(n))
+            .collect();
         all.join(",")
     }
 
@@ -198,7 +200,9 @@ mod tests {
         assert!(text.contains("server.3=127.0.0.1:20012:20022;127.0.0.1:20002\n"));
         let text = layout.server_properties(2);
         assert!(text.contains("listeners=PLAINTEXT://127.0.0.1:20031\n"));
-        assert!(text.contains("zookeeper.connect=127.0.0.1:20000,127.0.0.1:20001,127.0.0.1:20002\n"));
+        assert!(
+            text.contains("zookeeper.connect=127.0.0.1:20000,127.0.0.1:20001,127.0.0.1:20002\n")
+        );
         assert!(text.contains("default.replication.factor=2\n"));
     }
 

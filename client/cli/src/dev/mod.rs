@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use futures::future::join_all;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,9 +33,11 @@ const REFRESH: Duration = Duration::from_millis(500);
 ///
 /// While it runs, type `kill broker 2` or `kill coordinator 1` (that is `kill -9`), and
 /// `start broker 2` to bring it back; Ctrl-C stops all.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  zweig dev\n  zweig dev --nodes 5 --brokers 4 --data ./cluster\n  zweig dev --port-base 20000")]
-pub struct DevArgs {
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  zweig dev\n  zweig dev --nodes 5 --brokers 4 --data ./cluster\n  zweig dev --port-base 20000"
+)]
+pub struct Args {
     /// Coordinators: an odd number.
     #[arg(long, default_value_t = 3, value_parser = parse_nodes)]
     nodes: u16,
@@ -64,7 +65,7 @@ fn parse_nodes(text: &str) -> Result<u16, String> {
 ///
 /// # Errors
 /// If a port is taken, a folder is of another layout, or a process can't be started.
-pub async fn run(args: DevArgs) -> Result<()> {
+pub async fn run(args: Args) -> Result<()> {
     let temporary = match args.data {
         Some(_) => None,
         None => Some(tempfile::tempdir().context("cannot make a temporary folder")?),
@@ -168,8 +169,14 @@ impl Cluster {
     fn notice_ends(&mut self) {
         for process in &mut self.processes {
             if process.look() && !self.terminal {
-                let how = process.ended().map_or_else(String::new, |how| how.to_string());
-                println!("{} ended: {how} (log: {})", process.role(), process.log().display());
+                let how = process
+                    .ended()
+                    .map_or_else(String::new, |how| how.to_string());
+                println!(
+                    "{} ended: {how} (log: {})",
+                    process.role(),
+                    process.log().display()
+                );
             }
         }
     }
@@ -207,7 +214,9 @@ impl Cluster {
                 }
             }
             (None, _) => {}
-            _ => eprintln!("understood: kill broker N, kill coordinator N, start broker N, start coordinator N"),
+            _ => eprintln!(
+                "understood: kill broker N, kill coordinator N, start broker N, start coordinator N"
+            ),
         }
     }
 
@@ -218,7 +227,12 @@ impl Cluster {
             .iter_mut()
             .partition(|process| matches!(process.role(), Role::Broker(_)));
         join_all(brokers.into_iter().map(|process| process.stop(PATIENCE))).await;
-        join_all(coordinators.into_iter().map(|process| process.stop(PATIENCE))).await;
+        join_all(
+            coordinators
+                .into_iter()
+                .map(|process| process.stop(PATIENCE)),
+        )
+        .await;
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -79,7 +78,10 @@ impl Picture {
     /// is controller.
     #[must_use]
     pub fn is_ready(&self, layout: &Layout) -> bool {
-        let led = self.nodes.iter().all(|node| node.as_ref().is_some_and(|s| s.leader.is_some()));
+        let led = self
+            .nodes
+            .iter()
+            .all(|node| node.as_ref().is_some_and(|s| s.leader.is_some()));
         let tree = self.tree.borrow();
         led && tree.controller.is_some() && tree.registered.len() == usize::from(layout.brokers)
     }
@@ -93,14 +95,11 @@ impl Picture {
 async fn follow(endpoints: Vec<String>, sender: watch::Sender<Tree>) {
     let retry = Duration::from_millis(200);
     loop {
-        let options = Options {
-            endpoints: endpoints.clone(),
-            ..Options::default()
-        };
-        if let Ok(ensemble) = Ensemble::connect(options).await {
-            let mut changes = ensemble.watch("/", true);
+        if let Ok(ensemble) = Ensemble::connect(Options::new(endpoints.clone())).await
+            && let Ok(mut changes) = ensemble.watch("/", true)
+        {
             let mut content = Content::default();
-            while let Some(Ok(item)) = changes.next().await {
+            while let Some(item) = changes.next().await {
                 if content.take(item) {
                     sender.send_replace(content.tree());
                 }
@@ -120,7 +119,11 @@ impl Content {
         match item {
             WatchItem::Reset => self.0.clear(),
             WatchItem::Node { path, data, .. } => self.put(path, data.as_deref()),
-            WatchItem::Change { kind: ChangeKind::Deleted, path, .. } => {
+            WatchItem::Change {
+                kind: ChangeKind::Deleted,
+                path,
+                ..
+            } => {
                 self.0.remove(&path);
             }
             WatchItem::Change { path, data, .. } => self.put(path, data.as_deref()),
@@ -154,7 +157,9 @@ impl Content {
                     tree.topics.entry(topic.to_owned()).or_default();
                 }
                 ["brokers", "topics", topic, "partitions", index, "state"] => {
-                    if let (Ok(index), Ok(partition)) = (index.parse(), serde_json::from_slice(data)) {
+                    if let (Ok(index), Ok(partition)) =
+                        (index.parse(), serde_json::from_slice(data))
+                    {
                         let partitions = tree.topics.entry(topic.to_owned()).or_default();
                         partitions.insert(index, partition);
                     }
@@ -177,7 +182,10 @@ mod tests {
         for (path, data) in [
             ("/brokers/ids/2", "{}"),
             ("/brokers/ids/10", "{}"),
-            ("/controller", r#"{"version":2,"brokerid":2,"timestamp":"1"}"#),
+            (
+                "/controller",
+                r#"{"version":2,"brokerid":2,"timestamp":"1"}"#,
+            ),
             ("/brokers/topics/t", "{}"),
             (
                 "/brokers/topics/t/partitions/0/state",

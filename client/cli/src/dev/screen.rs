@@ -24,7 +24,9 @@ pub fn render(layout: &Layout, processes: &[Process], picture: &Picture) -> Stri
         layout.bootstrap(),
         layout.root.display()
     );
-    out.push_str("type: kill broker 2 | start broker 2 | kill coordinator 1 | ... ; Ctrl-C stops all\n");
+    out.push_str(
+        "type: kill broker 2 | start broker 2 | kill coordinator 1 | ... ; Ctrl-C stops all\n",
+    );
     out
 }
 
@@ -37,33 +39,55 @@ fn pid_of(processes: &[Process], role: Role) -> String {
 }
 
 fn coordinators(out: &mut String, layout: &Layout, processes: &[Process], picture: &Picture) {
-    let _ = writeln!(out, "ENSEMBLE       {:<17}{:<12}{:<11}{:>5} {:>10} {:>9}", "address", "process", "role", "term", "zxid", "sessions");
+    let _ = writeln!(
+        out,
+        "ENSEMBLE       {:<17}{:<12}{:<11}{:>5} {:>10} {:>9}",
+        "address", "process", "role", "term", "zxid", "sessions"
+    );
     for (node, status) in (1..=layout.nodes).zip(&picture.nodes) {
         let pid = pid_of(processes, Role::Coordinator(node));
         let address = layout.coordinator_address(node);
         let _ = write!(out, "coordinator {node}  {address:<17}{pid:<12}");
         let _ = match status {
-            Some(s) => writeln!(out, "{:<11}{:>5} {:>10} {:>9}", s.role, s.term, s.zxid, s.sessions),
+            Some(s) => writeln!(
+                out,
+                "{:<11}{:>5} {:>10} {:>9}",
+                s.role, s.term, s.zxid, s.sessions
+            ),
             None => writeln!(out, "no answer"),
         };
     }
 }
 
 fn brokers(out: &mut String, layout: &Layout, processes: &[Process], tree: &Tree) {
-    let _ = writeln!(out, "\nBROKERS        {:<17}{:<12}{:<14}{:>6} {:>8}", "address", "process", "", "leads", "in sync");
+    let _ = writeln!(
+        out,
+        "\nBROKERS        {:<17}{:<12}{:<14}{:>6} {:>8}",
+        "address", "process", "", "leads", "in sync"
+    );
     for id in 1..=layout.brokers {
         let pid = pid_of(processes, Role::Broker(id));
         let number = i32::from(id);
-        let standing = match (tree.controller == Some(number), tree.registered.contains(&number)) {
+        let standing = match (
+            tree.controller == Some(number),
+            tree.registered.contains(&number),
+        ) {
             (true, _) => "controller",
             (false, true) => "registered",
             (false, false) => "-",
         };
-        let all = || tree.topics.values().flat_map(|partitions| partitions.values());
+        let all = || {
+            tree.topics
+                .values()
+                .flat_map(|partitions| partitions.values())
+        };
         let leads = all().filter(|p| p.leader == number).count();
         let in_sync = all().filter(|p| p.isr.contains(&number)).count();
         let address = layout.broker_address(id);
-        let _ = writeln!(out, "broker {id}       {address:<17}{pid:<12}{standing:<14}{leads:>6} {in_sync:>8}");
+        let _ = writeln!(
+            out,
+            "broker {id}       {address:<17}{pid:<12}{standing:<14}{leads:>6} {in_sync:>8}"
+        );
     }
 }
 
@@ -71,11 +95,18 @@ fn topics(out: &mut String, tree: &Tree) {
     if tree.topics.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\nTOPICS         per partition: leader(epoch) of its in-sync replicas");
+    let _ = writeln!(
+        out,
+        "\nTOPICS         per partition: leader(epoch) of its in-sync replicas"
+    );
     for (name, partitions) in tree.topics.iter().take(TOPICS_SHOWN) {
         let shown: Vec<_> = partitions.values().take(6).map(partition).collect();
         let rest = partitions.len().saturating_sub(shown.len());
-        let more = if rest > 0 { format!("  and {rest} more") } else { String::new() };
+        let more = if rest > 0 {
+            format!("  and {rest} more")
+        } else {
+            String::new()
+        };
         let _ = writeln!(out, "{name:<15}{}{more}", shown.join("  "));
     }
     if tree.topics.len() > TOPICS_SHOWN {
@@ -98,7 +129,11 @@ mod tests {
 
     #[test]
     fn a_partition_without_a_leader_says_so() {
-        let state = |leader| Partition { leader, leader_epoch: 7, isr: vec![1, 3] };
+        let state = |leader| Partition {
+            leader,
+            leader_epoch: 7,
+            isr: vec![1, 3],
+        };
         assert_eq!(partition(&state(3)), "3(7) of 1,3");
         assert_eq!(partition(&state(-1)), "none of 1,3");
     }

@@ -53,7 +53,10 @@ pub struct Cluster {
 pub fn wait_until(name: &str, patience: Duration, mut what: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;
     while !what() {
-        assert!(Instant::now() < deadline, "waited {patience:?} in vain until {name}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {patience:?} in vain until {name}"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -92,7 +95,11 @@ impl Cluster {
         let mut servers = String::new();
         for node in 0..coordinators {
             let (q, e, c) = (quorum[node], election[node], clients[node]);
-            let _ = writeln!(servers, "server.{}=127.0.0.1:{q}:{e};127.0.0.1:{c}", node + 1);
+            let _ = writeln!(
+                servers,
+                "server.{}=127.0.0.1:{q}:{e};127.0.0.1:{c}",
+                node + 1
+            );
         }
         for node in 1..=coordinators {
             cluster.write_zoo_cfg(node, &servers);
@@ -238,11 +245,21 @@ impl Cluster {
         let nodes: Vec<_> = self.running_coordinators();
         wait_until("every coordinator knows a leader", PATIENCE, || {
             nodes.iter().all(|node| {
-                let status = self.zweig(&["--server", &self.coordinator(*node), "ensemble", "status", "--output", "json"]);
+                let status = self.zweig(&[
+                    "--server",
+                    &self.coordinator(*node),
+                    "ensemble",
+                    "status",
+                    "--output",
+                    "json",
+                ]);
                 status.status.success()
             })
         });
-        let brokers = self.running.iter().filter(|(role, _)| matches!(role, Role::Broker(_)));
+        let brokers = self
+            .running
+            .iter()
+            .filter(|(role, _)| matches!(role, Role::Broker(_)));
         let mut expected: Vec<_> = brokers
             .map(|(role, _)| match role {
                 Role::Broker(id) | Role::Coordinator(id) => id.to_string(),
@@ -252,11 +269,15 @@ impl Cluster {
         if expected.is_empty() {
             return;
         }
-        wait_until("every broker is registered, one is controller", PATIENCE, || {
-            let mut there: Vec<_> = self.ls("/kafka/brokers/ids");
-            there.sort();
-            there == expected && self.controller().is_some()
-        });
+        wait_until(
+            "every broker is registered, one is controller",
+            PATIENCE,
+            || {
+                let mut there: Vec<_> = self.ls("/kafka/brokers/ids");
+                there.sort();
+                there == expected && self.controller().is_some()
+            },
+        );
     }
 
     fn running_coordinators(&self) -> Vec<usize> {
@@ -288,7 +309,9 @@ impl Cluster {
 
     /// The `state` of a partition.
     pub fn partition(&self, topic: &str, index: usize) -> Option<serde_json::Value> {
-        self.json(&format!("/kafka/brokers/topics/{topic}/partitions/{index}/state"))
+        self.json(&format!(
+            "/kafka/brokers/topics/{topic}/partitions/{index}/state"
+        ))
     }
 
     /// Which broker leads a partition.
@@ -344,7 +367,11 @@ impl Cluster {
         let python = std::env::var_os("ZWEIG_TEST_PYTHON")
             .expect("ZWEIG_TEST_PYTHON names a Python with kazoo, kafka-python and confluent-kafka: run scripts/test, or scripts/setup --test");
         let mut command = self.command(python);
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script));
+        command.arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/peers")
+                .join(script),
+        );
         command
     }
 
@@ -389,7 +416,10 @@ fn print_logs(folder: &Path) {
 }
 
 fn addresses(ports: &[u16]) -> String {
-    let all: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let all: Vec<_> = ports
+        .iter()
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
     all.join(",")
 }
 
