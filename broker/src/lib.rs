@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `clock` | the only clock |
 //! | `config` | `server.properties`: keys, defaults, checks |
+//! | `controller` * | who leads which partition; `controller::drive` performs what it decides |
 //! | `ensemble` | registration, znodes, the watch stream folded into images |
 //! | `handlers` | one file per API of Kafka's protocol, one row each in the registry |
 //! | `limits` | hard bounds |
@@ -22,6 +23,7 @@
 )]
 pub mod clock;
 pub mod config;
+pub mod controller;
 pub mod ensemble;
 pub mod handlers;
 pub mod limits;

@@ -1,9 +1,22 @@
 //! The broker's side of the ensemble: its registration, the watch stream from which the cluster's
 //! image is folded, and the writes that brokers make there themselves.
 //!
+//! - `port`: what is needed of the client library, as traits.
 //! - `znode`: paths and contents.
+//! - `fold`: watch items into images (pure); `watcher`: the task around it.
+//! - `memory`: what of its registration a broker keeps in its log directory.
+//! - `registration`: how it comes to stand in the tree; `cluster` and `topics`: what it writes.
 //!
-//! Used by `server`, by `controller::drive`, and through `Cluster` by handlers and replicas. Goes
-//! to the network through `zweig-client` alone.
+//! Used by `server`, by `controller::drive`, and through [`cluster::Cluster`] by handlers and
+//! replicas. Goes to the network through `zweig-client` alone.
 
+pub mod cluster;
+#[cfg(test)]
+pub mod fake;
+pub mod fold;
+pub mod memory;
+pub mod port;
+pub mod registration;
+pub mod topics;
+pub mod watcher;
 pub mod znode;

@@ -1,0 +1,4 @@
+//! The controller: one broker, elected, that decides who leads each partition. Its logic is pure;
+//! `controller::drive` performs what it decides.
+
+pub mod assignment;

@@ -1,0 +1,163 @@
+//! The little that a broker needs of the ensemble, as traits: [`Port`] is one session, [`Ports`]
+//! opens one. The client library stands behind them in earnest; an ensemble in memory (`fake`)
+//! in tests and in simulation.
+//!
+//! All paths are relative to the chroot. Calls of one port take effect in the order in which they
+//! were made; a call that ends in `OutcomeUnknown` can no longer take effect once a later call of
+//! the same port was answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::sync::watch;
+use zweig_client::ensemble::{
+    Batch, ConnectError, Credentials, Ensemble, Error, MultiError, Options, SessionState, Stat,
+    WatchItem, WriteOp, WriteResult,
+};
+
+use crate::clock;
+use crate::config::EnsembleConfig;
+
+/// Data and stat of a znode, if there is one.
+pub type GetResult = Result<Option<(Option<Bytes>, Stat)>, Error>;
+/// What becomes of a multi.
+pub type MultiResult = Result<Batch<WriteResult>, MultiError>;
+/// What becomes of each group of a fenced batch.
+pub type GroupResult = Result<Vec<WriteResult>, MultiError>;
+
+/// One session of the ensemble.
+pub trait Port: Send + Sync + 'static {
+    /// All operations or none.
+    fn multi(&self, ops: Vec<WriteOp>) -> BoxFuture<'_, MultiResult>;
+
+    /// If `fence` (path, version) holds: each group, all or nothing in itself, at one zxid.
+    fn fenced_batch(
+        &self,
+        fence: (String, i32),
+        groups: Vec<Vec<WriteOp>>,
+    ) -> BoxFuture<'_, Result<Batch<GroupResult>, Error>>;
+
+    /// Data and stat of a znode, not older than this call; `None` if there is none.
+    fn get(&self, path: String) -> BoxFuture<'_, GetResult>;
+
+    /// Waits until everything committed before this call is applied where this session is served.
+    fn sync(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The whole chroot: as it stands, then every change.
+    ///
+    /// # Errors
+    /// Those of the client library's `watch`.
+    fn watch(&self) -> Result<BoxStream<'static, WatchItem>, Error>;
+
+    /// The session's id and password.
+    fn credentials(&self) -> Credentials;
+
+    /// The session timeout as granted.
+    fn timeout(&self) -> Duration;
+
+    /// The session's state, now and as it changes.
+    fn state(&self) -> watch::Receiver<SessionState>;
+
+    /// How long ago the last acknowledged renewal of the session was sent.
+    fn since_renewal(&self) -> Duration;
+
+    /// Ends the session: its ephemeral znodes go.
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Opens sessions.
+pub trait Ports: Send + Sync + 'static {
+    /// Opens a session, or resumes one.
+    fn connect(
+        &self,
+        resume: Option<Credentials>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Port>, ConnectError>>;
+}
+
+/// Sessions over the network.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Where, under which chroot, with which timeouts.
+    pub config: EnsembleConfig,
+}
+
+impl Ports for Network {
+    fn connect(
+        &self,
+        resume: Option<Credentials>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Port>, ConnectError>> {
+        Box::pin(async move {
+            let mut options = Options::new(self.config.endpoints.iter().cloned());
+            options.chroot.clone_from(&self.config.chroot);
+            options.session_timeout = self.config.session_timeout;
+            options.connect_timeout = self.config.connection_timeout;
+            options.resume = resume;
+            let ensemble = Ensemble::connect(options).await?;
+            if !self.config.chroot.is_empty() {
+                // The chroot itself may be missing: the ancestors of anything below it.
+                ensemble.create_parents("/brokers").await.map_err(|error| {
+                    ConnectError::Unavailable {
+                        waited_ms: 0,
+                        failures: format!("creating the chroot: {error}"),
+                    }
+                })?;
+            }
+            Ok(Arc::new(ensemble) as Arc<dyn Port>)
+        })
+    }
+}
+
+impl Port for Ensemble {
+    fn multi(&self, ops: Vec<WriteOp>) -> BoxFuture<'_, MultiResult> {
+        Box::pin(Ensemble::multi(self, ops))
+    }
+
+    fn fenced_batch(
+        &self,
+        fence: (String, i32),
+        groups: Vec<Vec<WriteOp>>,
+    ) -> BoxFuture<'_, Result<Batch<GroupResult>, Error>> {
+        Box::pin(async move { Ensemble::fenced_batch(self, &fence.0, fence.1, groups).await })
+    }
+
+    fn get(&self, path: String) -> BoxFuture<'_, GetResult> {
+        Box::pin(async move {
+            match self.get_linearizable(&path).await {
+                Ok(found) => Ok(Some(found)),
+                Err(Error::NoNode(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(Ensemble::sync(self))
+    }
+
+    fn watch(&self) -> Result<BoxStream<'static, WatchItem>, Error> {
+        Ok(Box::pin(Ensemble::watch(self, "/", true)?))
+    }
+
+    fn credentials(&self) -> Credentials {
+        Ensemble::credentials(self)
+    }
+
+    fn timeout(&self) -> Duration {
+        Ensemble::timeout(self)
+    }
+
+    fn state(&self) -> watch::Receiver<SessionState> {
+        Ensemble::state(self)
+    }
+
+    fn since_renewal(&self) -> Duration {
+        clock::since_boot().saturating_sub(self.last_renewal_sent_boot_time())
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(Ensemble::close(self.clone()))
+    }
+}
