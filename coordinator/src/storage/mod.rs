@@ -16,9 +16,17 @@ use crate::session::{SessionId, SessionState};
 use crate::tree::digest::Digest;
 use crate::tree::{Node, Transaction, Zxid};
 
+pub mod checkpoint;
+pub mod history;
+pub mod keys;
 pub mod memory;
+pub mod overlay;
+pub mod state;
 
+pub use checkpoint::StateFolder;
 pub use memory::MemoryStore;
+pub use overlay::{OverlayStore, write_behind};
+pub use state::StateDb;
 
 /// Why the store could not answer. The node cannot go on: its state is not what it should be.
 #[derive(Debug, thiserror::Error)]

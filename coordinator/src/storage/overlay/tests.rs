@@ -1,0 +1,439 @@
+//! The store on disk against its memory twin: the same random commands, with flushes, restarts and
+//! crashes in between, must give the same outcomes, reads and digest.
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::state_machine::command::{Command, Create, Op, Origin};
+use crate::state_machine::{EntryBuilder, StateMachine};
+use crate::storage::{HistoryBounds, MemoryStore};
+use crate::tree::{Acl, acl};
+
+const BOUNDS: HistoryBounds = HistoryBounds {
+    max_age_ms: i64::MAX,
+    max_bytes: u64::MAX,
+};
+
+/// What happens to a node between entries.
+#[derive(Debug, Clone)]
+enum Step {
+    Apply(Vec<Command>),
+    Conf,
+    WriteBehind,
+    Persist,
+    /// A layer is frozen but never written, as if the thread were slow.
+    Freeze,
+    CleanRestart,
+    /// Loses everything that is not on disk; what the log still has is applied again.
+    Crash,
+}
+
+fn path() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "/[ab](/[ab-]){0,2}",
+        1 => Just("/".to_owned()),
+        1 => Just("/zookeeper/quota".to_owned()),
+        1 => "[/ab]{1,3}",
+    ]
+}
+
+fn version() -> impl Strategy<Value = i32> {
+    prop_oneof![3 => Just(-1), 1 => 0..3]
+}
+
+fn list() -> impl Strategy<Value = Vec<Acl>> {
+    let digest = Acl {
+        permissions: acl::ALL,
+        id: crate::tree::AuthId {
+            scheme: "digest".into(),
+            id: "u:h".into(),
+        },
+    };
+    prop_oneof![6 => Just(vec![Acl::anyone(acl::ALL)]), 1 => Just(vec![digest]), 1 => Just(vec![])]
+}
+
+fn data() -> impl Strategy<Value = Option<Bytes>> {
+    proptest::option::of("[xyz]{0,4}".prop_map(Bytes::from))
+}
+
+fn batched() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (path(), data(), list(), any::<bool>(), any::<bool>()).prop_map(|(path, data, acl, ephemeral, sequential)| {
+            Op::Create(Create { path, data, acl, ephemeral, sequential, want_stat: true })
+        }),
+        3 => (path(), version()).prop_map(|(path, version)| Op::Delete { path, version }),
+        2 => (path(), data(), version()).prop_map(|(path, data, version)| Op::SetData { path, data, version }),
+        1 => (path(), list(), version()).prop_map(|(path, acl, version)| Op::SetAcl { path, acl, version }),
+        1 => (path(), version()).prop_map(|(path, version)| Op::Check { path, version }),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let password = prop_oneof![Just([1; 16]), Just([2; 16])];
+    let op = prop_oneof![
+        12 => batched(),
+        2 => password.clone().prop_map(|password| Op::OpenSession { timeout_ms: 4000, password }),
+        1 => password.prop_map(|password| Op::AttachSession { timeout_ms: 6000, password }),
+        1 => Just(Op::CloseSession),
+        1 => Just(Op::ExpireSession),
+        1 => Just(Op::Sync),
+        1 => (3..6u32).prop_map(|max_data_bytes| Op::SetLimits { max_data_bytes }),
+        3 => proptest::collection::vec(batched(), 0..5).prop_map(Op::Multi),
+        2 => (path(), version(), proptest::collection::vec(proptest::collection::vec(batched(), 0..3), 0..4)).prop_map(
+            |(fence_path, fence_version, groups)| Op::FencedBatch { fence_path, fence_version, groups }
+        ),
+    ];
+    (0..3i64, 1..3u64, any::<bool>(), op).prop_map(|(session, attach, known, op)| Command {
+        origin: Origin::default(),
+        session: SessionId(session),
+        attach,
+        auth: if known {
+            vec![crate::tree::AuthId {
+                scheme: "digest".into(),
+                id: "u:h".into(),
+            }]
+        } else {
+            vec![]
+        },
+        deadline_ms: 0,
+        trace: [0; 16],
+        op,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => proptest::collection::vec(command(), 1..6).prop_map(Step::Apply),
+        1 => Just(Step::Conf),
+        3 => Just(Step::WriteBehind),
+        1 => Just(Step::Persist),
+        1 => Just(Step::Freeze),
+        1 => Just(Step::CleanRestart),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// A node with its state on disk, and the raft log that outlives it.
+struct Disk {
+    temp: tempfile::TempDir,
+    life: u32,
+    machine: Option<RefCell<StateMachine<OverlayStore>>>,
+    log: Vec<Logged>,
+}
+
+#[derive(Clone)]
+enum Logged {
+    Normal(Bytes),
+    Conf,
+}
+
+fn apply<S: Store>(
+    machine: &mut StateMachine<S>,
+    index: u64,
+    logged: &Logged,
+) -> Vec<crate::state_machine::Outcome> {
+    match logged {
+        Logged::Normal(data) => machine.apply(index, 1, data).unwrap(),
+        Logged::Conf => {
+            machine.apply_conf(index, 1, &index.to_be_bytes()).unwrap();
+            Vec::new()
+        }
+    }
+}
+
+impl Disk {
+    fn new() -> Disk {
+        let mut disk = Disk {
+            temp: tempfile::tempdir().unwrap(),
+            life: 0,
+            machine: None,
+            log: Vec::new(),
+        };
+        disk.open();
+        disk
+    }
+
+    fn open(&mut self) {
+        let folder = self.temp.path().join(self.life.to_string());
+        let db = Arc::new(StateDb::open(&folder, BOUNDS).unwrap());
+        let machine = StateMachine::open(OverlayStore::new(db).unwrap()).unwrap();
+        self.machine = Some(RefCell::new(machine));
+    }
+
+    fn machine(&self) -> &RefCell<StateMachine<OverlayStore>> {
+        self.machine.as_ref().unwrap()
+    }
+
+    fn write_behind(&self) -> Arc<StateDb> {
+        write_behind(|with| with(self.machine().borrow_mut().store_mut())).unwrap()
+    }
+
+    /// The files as they lie there at this moment are all that is left.
+    fn crash(&mut self) {
+        let before = self.machine().borrow().store().db().persisted().unwrap();
+        let (from, to) = (
+            self.temp.path().join(self.life.to_string()),
+            self.temp.path().join((self.life + 1).to_string()),
+        );
+        copy(&from, &to);
+        self.machine = None;
+        self.life += 1;
+        self.open();
+        let machine = self.machine().borrow();
+        let found = machine.store().db().meta().unwrap();
+        let index = |meta: &Option<Meta>| meta.as_ref().map_or(0, |meta| meta.applied.index);
+        assert!(
+            index(&found) >= index(&before),
+            "what was persisted is there"
+        );
+        drop(machine);
+        self.replay();
+    }
+
+    /// Raft gives again what comes after the applied index; once also the one before, which has no effect.
+    fn replay(&self) {
+        let mut machine = self.machine().borrow_mut();
+        let applied = machine.applied().index;
+        for index in applied.max(1)..=self.log.len() as u64 {
+            let outcomes = apply(&mut machine, index, &self.log[index as usize - 1]);
+            assert!(index > applied || outcomes.is_empty());
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn assert_same(model: &StateMachine<MemoryStore>, disk: &StateMachine<OverlayStore>) {
+    assert_eq!(model.applied(), disk.applied());
+    assert_eq!(
+        (model.counts(), model.conf_state()),
+        (disk.counts(), disk.conf_state())
+    );
+    let all = |session: SessionId| {
+        (
+            model.store().ephemerals(session).unwrap(),
+            disk.store().ephemerals(session).unwrap(),
+        )
+    };
+    for session in 0..3 {
+        let (expected, found) = all(SessionId(session));
+        assert_eq!(expected, found, "ephemerals of {session}");
+    }
+    let whole = model.subtree("/", &[], None, usize::MAX).unwrap();
+    assert_eq!(whole, disk.subtree("/", &[], None, usize::MAX).unwrap());
+    for node in &whole {
+        let expected = model
+            .store()
+            .children(&node.path, None, usize::MAX)
+            .unwrap();
+        let mut paged: Vec<String> = Vec::new();
+        while let Some(name) = disk
+            .store()
+            .children(&node.path, paged.last().map(String::as_str), 1)
+            .unwrap()
+            .pop()
+        {
+            paged.push(name);
+        }
+        assert_eq!(expected, paged, "children of {}", node.path);
+    }
+    let sorted = |mut sessions: Vec<(SessionId, SessionState)>| {
+        sessions.sort_by_key(|(id, _)| *id);
+        sessions
+    };
+    assert_eq!(
+        sorted(model.store().sessions().unwrap()),
+        sorted(disk.store().sessions().unwrap())
+    );
+    let middle = Zxid(model.applied().zxid.0 / 2);
+    for after in [Zxid(0), middle] {
+        assert_eq!(
+            model.store().history(after, 7).unwrap(),
+            disk.store().history(after, 7).unwrap()
+        );
+        assert_eq!(
+            model.store().history(after, 999).unwrap(),
+            disk.store().history(after, 999).unwrap()
+        );
+    }
+}
+
+fn run(steps: Vec<Step>) {
+    let mut model = StateMachine::open(MemoryStore::new(BOUNDS)).unwrap();
+    let mut disk = Disk::new();
+    let mut past = Vec::new();
+    for (time_ms, step) in steps.into_iter().enumerate() {
+        let entry = match step {
+            Step::Apply(commands) => {
+                let mut entry = EntryBuilder::new(1, time_ms as i64);
+                commands.iter().for_each(|command| entry.push(command));
+                Some(Logged::Normal(entry.finish()))
+            }
+            Step::Conf => Some(Logged::Conf),
+            Step::WriteBehind => {
+                disk.write_behind();
+                None
+            }
+            Step::Persist => {
+                disk.write_behind().persist().unwrap();
+                None
+            }
+            Step::Freeze => {
+                disk.machine().borrow_mut().store_mut().freeze();
+                None
+            }
+            Step::CleanRestart => {
+                disk.machine = None;
+                disk.open();
+                disk.replay();
+                None
+            }
+            Step::Crash => {
+                disk.crash();
+                None
+            }
+        };
+        if let Some(entry) = entry {
+            disk.log.push(entry.clone());
+            let index = disk.log.len() as u64;
+            let found = apply(&mut disk.machine().borrow_mut(), index, &entry);
+            assert_eq!(apply(&mut model, index, &entry), found);
+        }
+        assert_same(&model, &disk.machine().borrow());
+        past.push((
+            model.applied().zxid,
+            model.subtree("/", &[], None, usize::MAX).unwrap(),
+        ));
+    }
+    // The tree as of each earlier zxid, from either store, in chunks.
+    for (zxid, expected) in past {
+        let machine = disk.machine().borrow();
+        let mut found: Vec<crate::state_machine::SubtreeNode> = Vec::new();
+        loop {
+            let after = found.last().map(|node| Arc::clone(&node.path));
+            let chunk = machine
+                .subtree_at(zxid, "/", &[], after.as_deref(), 3)
+                .unwrap();
+            if chunk.is_empty() {
+                break;
+            }
+            found.extend(chunk);
+        }
+        assert_eq!(found, expected, "as of {zxid}");
+        assert_eq!(
+            model.subtree_at(zxid, "/", &[], None, 999).unwrap(),
+            expected
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #[test]
+    fn the_disk_is_as_the_memory(steps in proptest::collection::vec(step(), 1..40)) {
+        run(steps);
+    }
+}
+
+#[test]
+fn only_what_was_persisted_counts_as_such() {
+    let disk = Disk::new();
+    let entry = |index: u64| {
+        let outcomes = apply(&mut disk.machine().borrow_mut(), index, &Logged::Conf);
+        assert!(outcomes.is_empty());
+    };
+    entry(1);
+    let db = disk.write_behind();
+    let index = |meta: Option<Meta>| meta.map(|meta| meta.applied.index);
+    assert_eq!(
+        (index(db.meta().unwrap()), index(db.persisted().unwrap())),
+        (Some(1), None)
+    );
+    db.persist().unwrap();
+    assert_eq!(index(db.persisted().unwrap()), Some(1));
+    entry(2);
+    disk.write_behind();
+    assert_eq!(
+        (index(db.meta().unwrap()), index(db.persisted().unwrap())),
+        (Some(2), Some(1))
+    );
+}
+
+#[test]
+fn what_waits_is_counted_and_written_once() {
+    let disk = Disk::new();
+    assert!(
+        disk.machine().borrow().store().pending_bytes() > 0,
+        "the initial znodes wait"
+    );
+    disk.write_behind();
+    assert_eq!(disk.machine().borrow().store().pending_bytes(), 0);
+    assert!(
+        disk.machine().borrow_mut().store_mut().freeze().is_none(),
+        "nothing to write"
+    );
+}
+
+#[test]
+fn history_is_cut_on_disk_and_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let bounds = HistoryBounds {
+        max_age_ms: 60_000,
+        max_bytes: u64::MAX,
+    };
+    let db = Arc::new(StateDb::open(temp.path(), bounds).unwrap());
+    let machine = RefCell::new(StateMachine::open(OverlayStore::new(db).unwrap()).unwrap());
+    for minute in 1..=5 {
+        let create = Op::Create(Create {
+            path: format!("/{minute}"),
+            data: None,
+            acl: vec![Acl::anyone(acl::ALL)],
+            ephemeral: false,
+            sequential: false,
+            want_stat: false,
+        });
+        let command = Command {
+            session: SessionId::NONE,
+            attach: 0,
+            auth: vec![],
+            origin: Origin::default(),
+            deadline_ms: 0,
+            trace: [0; 16],
+            op: create,
+        };
+        let mut entry = EntryBuilder::new(1, i64::from(minute) * 60_000);
+        entry.push(&command);
+        machine
+            .borrow_mut()
+            .apply(minute as u64, 1, &entry.finish())
+            .unwrap();
+        write_behind(|with| with(machine.borrow_mut().store_mut())).unwrap();
+    }
+    let check = |store: &OverlayStore| {
+        let kept: Vec<i64> = store
+            .history(Zxid(3), 9)
+            .unwrap()
+            .iter()
+            .map(|transaction| transaction.zxid.0)
+            .collect();
+        assert_eq!(kept, [4, 5]);
+        assert!(matches!(
+            store.history(Zxid(2), 9),
+            Err(HistoryError::TooOld { floor: Zxid(3), .. })
+        ));
+    };
+    check(machine.borrow().store());
+    drop(machine);
+    let db = Arc::new(StateDb::open(temp.path(), bounds).unwrap());
+    check(&OverlayStore::new(db).unwrap());
+}
