@@ -5,8 +5,9 @@ use bytes::Bytes;
 
 use super::outcome::OpError;
 use super::{Failure, StateMachine};
-use crate::storage::Store;
-use crate::tree::{Acl, AuthId, Node, Stat, acl};
+use crate::session::SessionId;
+use crate::storage::{Store, StoreError};
+use crate::tree::{Acl, AuthId, Node, Stat, Zxid, acl, path};
 
 impl<S: Store> StateMachine<S> {
     /// A znode's data; the caller must be allowed to read it.
@@ -36,6 +37,37 @@ impl<S: Store> StateMachine<S> {
     pub fn acl(&self, path: &str, auth: &[AuthId]) -> Result<(Vec<Acl>, Stat), Failure> {
         let node = self.permitted(path, acl::READ | acl::ADMIN, auth)?;
         Ok((acl::shown(&node.acl, auth), node.stat()))
+    }
+
+    /// Paths of a session's ephemeral znodes, in order.
+    pub fn ephemerals(&self, session: SessionId) -> Result<Vec<Arc<str>>, StoreError> {
+        self.store.ephemerals(session)
+    }
+
+    /// How many znodes lie below a path, itself not counted; walks over all of them.
+    pub fn descendants(&self, path: &str) -> Result<u64, Failure> {
+        let mut open = vec![path.to_owned()];
+        let mut count = 0;
+        while let Some(path) = open.pop() {
+            let node = self.store.node(&path)?;
+            let node = node.ok_or_else(|| OpError::NoNode { path: path.clone() })?;
+            count += u64::from(node.children.count.unsigned_abs());
+            if node.children.count > 0 {
+                let names = self.store.children(&path, None, usize::MAX)?;
+                open.extend(names.iter().map(|name| path::child(&path, name)));
+            }
+        }
+        Ok(count)
+    }
+
+    /// The znode itself, whoever asks; for what tells nothing of it, such as re-arming watches.
+    pub fn node(&self, path: &str) -> Result<Option<Arc<Node>>, StoreError> {
+        self.store.node(path)
+    }
+
+    /// The last transaction.
+    pub fn zxid(&self) -> Zxid {
+        self.meta.applied.zxid
     }
 
     fn permitted(

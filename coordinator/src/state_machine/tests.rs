@@ -458,6 +458,17 @@ fn membership_stands_with_the_state() {
 }
 
 #[test]
+fn descendants_are_counted_without_the_root_of_them() {
+    let mut machine = machine();
+    let paths = ["/a", "/a/b", "/a/b/c", "/a-"];
+    let created = entry(1, paths.map(create).to_vec());
+    machine.apply(1, 1, &created).unwrap();
+    let counted = ["/", "/a", "/a/b/c"].map(|path| machine.descendants(path).unwrap());
+    assert_eq!(counted, [7, 2, 0]);
+    assert!(machine.descendants("/missing").is_err());
+}
+
+#[test]
 fn a_subtree_in_chunks_of_any_size_is_the_same() {
     let mut machine = machine();
     let paths = [
