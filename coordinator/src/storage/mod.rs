@@ -3,6 +3,7 @@
 //! - `memory`: all in memory, for tests and the simulation; says what the trait means.
 //! - `overlay`: what was applied since the last flush, in memory, over `state`.
 //! - `state`: RocksDB without its log; `checkpoint` makes and installs whole copies of it.
+//! - `raft_log`: the flat files of the raft log, apart from all this and with its own rules.
 //! - `keys`: the bytes of every stored key and value, one file per kind.
 //!
 //! `state_machine` is the only writer. Everything here is synchronous; writes only touch memory, and
@@ -21,6 +22,7 @@ pub mod history;
 pub mod keys;
 pub mod memory;
 pub mod overlay;
+pub mod raft_log;
 pub mod state;
 
 pub use checkpoint::StateFolder;
