@@ -2,6 +2,8 @@
 //!
 //! A session is replicated state and changes by commands alone; its deadline is the leader's volatile
 //! knowledge and no part of it. Called by `state_machine`; holds no clock.
+pub mod expiry_queue;
+pub mod report;
 mod state;
 mod table;
 

@@ -1,0 +1,218 @@
+//! When sessions end: the leader's volatile knowledge, in ticks that ran.
+//!
+//! Every node keeps the table of live sessions; only a leader arms it. Time is the number of ticks that this
+//! process ran, so a pause of the leader expires nobody when it resumes, and a new leader gives every session
+//! its full timeout.
+//!
+//! Sessions stand in buckets by the tick they would end at. A sign of life only notes the new deadline; the
+//! session moves when its old bucket comes up, so hearing from it costs one map look-up.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::SessionId;
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    attach: u64,
+    timeout_ticks: u64,
+    deadline: u64,
+    /// The one bucket that names it; what others hold of it is stale.
+    bucket: Option<u64>,
+    /// Already asked to be expired at this attach number.
+    asked: bool,
+}
+
+/// Live sessions and, at a leader, their deadlines.
+#[derive(Debug)]
+pub struct ExpiryQueue {
+    tick_ms: u64,
+    sessions: HashMap<SessionId, Live>,
+    /// Tick at which to look again, and at whom. Empty while not armed.
+    buckets: BTreeMap<u64, Vec<SessionId>>,
+    armed: bool,
+}
+
+impl ExpiryQueue {
+    /// No sessions; `tick_ms` is the length of a tick.
+    pub fn new(tick_ms: u64) -> Self {
+        Self {
+            tick_ms,
+            sessions: HashMap::new(),
+            buckets: BTreeMap::new(),
+            armed: false,
+        }
+    }
+
+    /// How many sessions live.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether no session lives.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Forgets everything, as before an installed checkpoint is read.
+    pub fn clear(&mut self) {
+        self.sessions.clear();
+        self.buckets.clear();
+    }
+
+    /// A session was opened, or attached anew: it has its full timeout from `now` on.
+    pub fn live(&mut self, session: SessionId, attach: u64, timeout_ms: u32, now: u64) {
+        let timeout_ticks = u64::from(timeout_ms).div_ceil(self.tick_ms).max(1);
+        let deadline = now + timeout_ticks;
+        let mut bucket = self.sessions.get(&session).and_then(|live| live.bucket);
+        if self.armed && bucket.is_none_or(|at| at > deadline || at < now) {
+            bucket = Some(deadline);
+            self.buckets.entry(deadline).or_default().push(session);
+        }
+        self.sessions.insert(
+            session,
+            Live {
+                attach,
+                timeout_ticks,
+                deadline,
+                bucket,
+                asked: false,
+            },
+        );
+    }
+
+    /// A session has ended.
+    pub fn gone(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    /// A node heard from the session's client under that attach number.
+    pub fn heard(&mut self, session: SessionId, attach: u64, now: u64) {
+        if let Some(live) = self.sessions.get_mut(&session)
+            && live.attach == attach
+        {
+            live.deadline = now + live.timeout_ticks;
+        }
+    }
+
+    /// This node leads from now on: everyone gets the full timeout.
+    pub fn arm(&mut self, now: u64) {
+        self.armed = true;
+        self.buckets.clear();
+        for (&session, live) in &mut self.sessions {
+            live.deadline = now + live.timeout_ticks;
+            live.asked = false;
+            live.bucket = Some(live.deadline);
+            self.buckets.entry(live.deadline).or_default().push(session);
+        }
+    }
+
+    /// This node no longer leads.
+    pub fn disarm(&mut self) {
+        self.armed = false;
+        self.buckets.clear();
+        for live in self.sessions.values_mut() {
+            live.bucket = None;
+        }
+    }
+
+    /// Sessions to expire at `now`, each with the attach number this is meant for, in order of their ids.
+    /// Each is named once per attach number and term of leadership.
+    pub fn due(&mut self, now: u64) -> Vec<(SessionId, u64)> {
+        let mut due = Vec::new();
+        while let Some(bucket) = self.buckets.first_entry()
+            && *bucket.key() <= now
+        {
+            let at = *bucket.key();
+            for session in bucket.remove() {
+                let Some(live) = self
+                    .sessions
+                    .get_mut(&session)
+                    .filter(|live| live.bucket == Some(at))
+                else {
+                    continue;
+                };
+                live.bucket = None;
+                if live.asked {
+                    continue;
+                }
+                if live.deadline <= now {
+                    live.asked = true;
+                    due.push((session, live.attach));
+                } else {
+                    live.bucket = Some(live.deadline);
+                    self.buckets.entry(live.deadline).or_default().push(session);
+                }
+            }
+        }
+        due.sort_unstable_by_key(|&(session, _)| session.0);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SessionId = SessionId(1);
+    const B: SessionId = SessionId(2);
+
+    fn queue() -> ExpiryQueue {
+        let mut queue = ExpiryQueue::new(10);
+        queue.live(A, 1, 100, 0);
+        queue.live(B, 1, 200, 0);
+        queue
+    }
+
+    #[test]
+    fn a_silent_session_is_due_once_its_timeout_ran() {
+        let mut queue = queue();
+        queue.arm(0);
+        assert_eq!(queue.due(9), []);
+        assert_eq!(queue.due(10), [(A, 1)]);
+        assert_eq!(queue.due(11), [], "asked for once");
+        queue.gone(A);
+        assert_eq!(queue.due(20), [(B, 1)]);
+    }
+
+    #[test]
+    fn a_sign_of_life_counts_only_under_the_present_attach_number() {
+        let mut queue = queue();
+        queue.arm(0);
+        queue.heard(A, 1, 8);
+        queue.heard(B, 9, 19);
+        assert_eq!(queue.due(17), []);
+        assert_eq!(queue.due(20), [(A, 1), (B, 1)]);
+    }
+
+    #[test]
+    fn attaching_anew_gives_the_full_timeout_and_a_new_number() {
+        let mut queue = queue();
+        queue.arm(0);
+        queue.live(A, 2, 100, 9);
+        assert_eq!(queue.due(10), []);
+        assert_eq!(queue.due(19), [(A, 2)]);
+        queue.live(A, 3, 100, 20);
+        assert_eq!(
+            queue.due(30),
+            [(A, 3), (B, 1)],
+            "the expiry meant for number 2 was void"
+        );
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_session_its_full_timeout() {
+        let mut queue = queue();
+        assert_eq!(queue.due(1_000), [], "only a leader expires");
+        queue.arm(1_000);
+        assert_eq!(queue.due(1_009), []);
+        assert_eq!(queue.due(1_010), [(A, 1)]);
+        queue.disarm();
+        assert_eq!(queue.due(5_000), []);
+        queue.arm(6_000);
+        assert_eq!(
+            queue.due(6_010),
+            [(A, 1)],
+            "asked again under the new leadership"
+        );
+    }
+}

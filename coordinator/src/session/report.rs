@@ -1,0 +1,148 @@
+//! How a node keeps its sessions alive at the leader, and how it knows that it still does.
+//!
+//! Each half tick a node reports the sessions it heard from; the leader acknowledges a report once a majority
+//! has confirmed that it still leads, so an acknowledged report means: no later leader's full timeouts
+//! began before the report was *sent*. What an unacknowledged report held goes into the next one.
+//!
+//! A node whose last acknowledged report was sent too long ago closes its clients: the ensemble may be about
+//! to expire them. Raft's heartbeats don't count.
+
+use std::collections::HashMap;
+
+use super::SessionId;
+
+/// Bound of sessions in one report; the rest follows in the next.
+pub const REPORT_SESSIONS: usize = 100_000;
+
+/// Sessions heard from since the last report.
+pub type Heard = HashMap<SessionId, u64>;
+
+/// One report to the leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Number of the report, unique within this life of the node.
+    pub sequence: u64,
+    /// Sessions and their attach numbers, in order of the ids.
+    pub sessions: Vec<(SessionId, u64)>,
+}
+
+/// The reporting side of one node. Times are milliseconds of a clock that only moves forward.
+#[derive(Debug)]
+pub struct Reporter {
+    period_ms: u64,
+    next_at_ms: u64,
+    sequence: u64,
+    /// Sent and not acknowledged: when, and what it held.
+    open: Option<(u64, Report)>,
+    carry: Heard,
+    acknowledged_sent_ms: Option<u64>,
+}
+
+impl Reporter {
+    /// The first report is due at once.
+    pub fn new(period_ms: u64) -> Self {
+        Self {
+            period_ms,
+            next_at_ms: 0,
+            sequence: 0,
+            open: None,
+            carry: Heard::new(),
+            acknowledged_sent_ms: None,
+        }
+    }
+
+    /// Whether a report is due.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        now_ms >= self.next_at_ms
+    }
+
+    /// Makes the report that is due, of what was heard since the last one and of what got no answer.
+    pub fn report(&mut self, now_ms: u64, heard: Heard) -> Report {
+        self.next_at_ms = now_ms + self.period_ms;
+        let mut all = std::mem::take(&mut self.carry);
+        if let Some((_, open)) = self.open.take() {
+            all.extend(open.sessions);
+        }
+        all.extend(heard);
+        let mut sessions: Vec<_> = all.into_iter().collect();
+        sessions.sort_unstable_by_key(|&(session, _)| session.0);
+        let rest = sessions.split_off(sessions.len().min(REPORT_SESSIONS));
+        self.carry = rest.into_iter().collect();
+        self.sequence += 1;
+        let report = Report {
+            sequence: self.sequence,
+            sessions,
+        };
+        self.open = Some((now_ms, report.clone()));
+        report
+    }
+
+    /// The leader has acknowledged a report.
+    pub fn acknowledged(&mut self, sequence: u64) {
+        if let Some((sent_ms, _)) = self.open.take_if(|(_, open)| open.sequence == sequence) {
+            self.acknowledged_sent_ms = Some(sent_ms);
+        }
+    }
+
+    /// A new leader is known: report to it without waiting for the period.
+    pub fn leader_changed(&mut self) {
+        self.next_at_ms = 0;
+    }
+
+    /// When the last acknowledged report was sent.
+    pub fn acknowledged_sent_ms(&self) -> Option<u64> {
+        self.acknowledged_sent_ms
+    }
+}
+
+/// How long after the sending of its last acknowledged report a node may answer its clients: the shortest
+/// session timeout less one report period and 10 %.
+pub fn grace_ms(shortest_session_timeout_ms: u64, period_ms: u64) -> u64 {
+    (shortest_session_timeout_ms - shortest_session_timeout_ms / 10).saturating_sub(period_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(sessions: &[i64]) -> Heard {
+        sessions.iter().map(|&id| (SessionId(id), 1)).collect()
+    }
+
+    #[test]
+    fn what_got_no_answer_is_reported_again() {
+        let mut reporter = Reporter::new(100);
+        assert!(reporter.is_due(0));
+        let first = reporter.report(0, heard(&[1, 2]));
+        assert!(!reporter.is_due(99));
+        let second = reporter.report(100, heard(&[3]));
+        assert_eq!(second.sessions.len(), 3);
+        reporter.acknowledged(first.sequence);
+        assert_eq!(
+            reporter.acknowledged_sent_ms(),
+            None,
+            "too late: the second one is open"
+        );
+        reporter.acknowledged(second.sequence);
+        assert_eq!(
+            reporter.acknowledged_sent_ms(),
+            Some(100),
+            "when it was sent, not when it was answered"
+        );
+        assert_eq!(reporter.report(200, heard(&[])).sessions, []);
+    }
+
+    #[test]
+    fn a_newer_attach_number_wins() {
+        let mut reporter = Reporter::new(100);
+        reporter.report(0, heard(&[1]));
+        let again = reporter.report(100, [(SessionId(1), 2)].into());
+        assert_eq!(again.sessions, [(SessionId(1), 2)]);
+    }
+
+    #[test]
+    fn the_grace_ends_before_the_shortest_session() {
+        assert_eq!(grace_ms(4_000, 1_000), 2_600);
+        assert_eq!(grace_ms(10, 1_000), 0);
+    }
+}
