@@ -1,0 +1,384 @@
+//! The raft thread: feeds the node, and carries out what it wants done.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use raft::eraftpb::Message;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::DropGuard;
+
+use super::{ApplyJob, Event, LogJob};
+use crate::consensus::applier::{NotDone, Unanswered};
+use crate::consensus::bulk::{self, Arrived};
+use crate::consensus::config::ConsensusConfig;
+use crate::consensus::handle::{ReadIndexError, Shared};
+use crate::consensus::node::{Effects, Node, NodeInput, Now, PeerMessage};
+use crate::consensus::status::Status;
+use crate::consensus::transport::{Identity, LinkEvent, Transport};
+
+/// Events taken before what they ask for is carried out.
+const EVENTS_PER_ROUND: usize = 4_096;
+/// A status without news is published this often.
+const STATUS_PERIOD: Duration = Duration::from_millis(50);
+/// How long a stopping leader tries to hand over.
+const HAND_OVER: Duration = Duration::from_millis(500);
+
+/// Ways to the other nodes.
+pub struct Links {
+    pub transport: Transport,
+    pub identity: Identity,
+    pub bulk_addresses: BTreeMap<u64, String>,
+    pub aside: PathBuf,
+    pub events: Sender<Event>,
+    /// Ends the bulk port's task.
+    pub _stop_bulk: DropGuard,
+}
+
+/// State of the raft thread.
+pub struct RaftThread {
+    node: Node,
+    shared: Arc<Shared>,
+    log: Sender<LogJob>,
+    apply: Sender<ApplyJob>,
+    links: Links,
+    unanswered: Arc<dyn Unanswered>,
+    tick: Duration,
+    readers: HashMap<u64, oneshot::Sender<Result<u64, ReadIndexError>>>,
+    next_reader: u64,
+    /// Number of the checkpoint folder in use.
+    checkpoint: u64,
+    stopping: Option<Stopping>,
+}
+
+struct Stopping {
+    deadline: Instant,
+    stopped: Option<oneshot::Sender<()>>,
+}
+
+impl RaftThread {
+    pub fn new(
+        node: Node,
+        config: &ConsensusConfig,
+        shared: Arc<Shared>,
+        (log, apply): (Sender<LogJob>, Sender<ApplyJob>),
+        links: Links,
+        unanswered: Arc<dyn Unanswered>,
+    ) -> Self {
+        Self {
+            node,
+            shared,
+            log,
+            apply,
+            links,
+            unanswered,
+            tick: Duration::from_millis(config.tick_ms),
+            readers: HashMap::new(),
+            next_reader: 0,
+            checkpoint: 0,
+            stopping: None,
+        }
+    }
+
+    /// Runs until told to stop, or until another thread fails.
+    pub fn run(mut self, queue: &Receiver<Event>, publish: &watch::Sender<Arc<Status>>) {
+        let mut next_tick = crate::clock::now() + self.tick;
+        let mut next_status = next_tick;
+        loop {
+            let wait = next_tick.saturating_duration_since(crate::clock::now());
+            let mut event = match queue.recv_timeout(wait) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let now = self.now();
+            let mut taken = 0;
+            while let Some(some) = event.take() {
+                if !self.event(now, some) {
+                    return;
+                }
+                taken += 1;
+                event = if taken < EVENTS_PER_ROUND {
+                    queue.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            let instant = crate::clock::now();
+            if instant >= next_tick {
+                self.node.handle(now, NodeInput::Tick);
+                // Missed ticks are not made up for.
+                next_tick = (next_tick + self.tick).max(instant);
+            }
+            self.carry_out(now);
+            self.publish(instant, &mut next_status, publish);
+            if self.is_over(instant) {
+                return;
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        let since = crate::clock::now().saturating_duration_since(self.shared.started);
+        let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            ms,
+            wall_ms: crate::clock::wall_clock_ms(),
+        }
+    }
+
+    /// Handles one event; false when the thread has to end.
+    fn event(&mut self, now: Now, event: Event) -> bool {
+        match event {
+            Event::Submit(commands) => {
+                self.shared
+                    .queued
+                    .fetch_sub(commands.len(), Ordering::Relaxed);
+                if self.stopping.is_some() {
+                    let requests: Vec<u64> = commands
+                        .iter()
+                        .map(|command| command.origin.request)
+                        .collect();
+                    self.unanswered.not_done(&requests, NotDone::Stopping);
+                } else {
+                    self.node.handle(now, NodeInput::Submit(commands));
+                }
+            }
+            Event::Read(answer) => {
+                self.next_reader += 1;
+                self.readers.insert(self.next_reader, answer);
+                self.node.handle(now, NodeInput::Read(self.next_reader));
+            }
+            Event::ChangeMembers(change, answer) => {
+                // The caller may have given up waiting.
+                let _ = answer.send(self.node.core_mut().propose_conf_change(&change));
+            }
+            Event::Link(LinkEvent::Message {
+                from,
+                boot,
+                message,
+                bytes,
+            }) => {
+                self.links.transport.handled(bytes);
+                self.node.handle(
+                    now,
+                    NodeInput::Peer {
+                        from,
+                        boot,
+                        message,
+                    },
+                );
+            }
+            Event::Link(LinkEvent::Up(node)) => self.node.handle(now, NodeInput::LinkUp(node)),
+            Event::Link(LinkEvent::Lost(node)) => {
+                self.node.handle(now, NodeInput::LinkLost(node));
+                self.node.handle(now, NodeInput::Unreachable(node));
+            }
+            Event::Arrived(arrived) => self.arrived(now, arrived),
+            Event::Persisted(number) => self.node.handle(now, NodeInput::Persisted(number)),
+            Event::Installed { mark, sessions } => self
+                .node
+                .handle(now, NodeInput::Installed { mark, sessions }),
+            Event::SpaceLow(low) => {
+                tracing::warn!(low, "the disk's space passed the watermark");
+                self.node.handle(now, NodeInput::SpaceLow(low));
+            }
+            Event::Node(input) => self.node.handle(now, *input),
+            Event::Failed => return false,
+            Event::Stop { gently, stopped } => return self.stop(gently, stopped),
+        }
+        true
+    }
+
+    fn stop(&mut self, gently: bool, stopped: Option<oneshot::Sender<()>>) -> bool {
+        if !gently {
+            return false;
+        }
+        self.node.hand_over();
+        self.stopping = Some(Stopping {
+            deadline: crate::clock::now() + HAND_OVER,
+            stopped,
+        });
+        true
+    }
+
+    /// Whether a gentle stop has come to its end.
+    fn is_over(&mut self, now: Instant) -> bool {
+        let alone = !self.node.core().is_leader() || self.node.core().best_successor().is_none();
+        match &mut self.stopping {
+            Some(stopping) if alone || now >= stopping.deadline => {
+                if let Some(stopped) = stopping.stopped.take() {
+                    // Whoever asked may be gone.
+                    let _ = stopped.send(());
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A checkpoint lies aside: raft decides whether it is installed.
+    fn arrived(&mut self, now: Now, arrived: Arrived) {
+        // What came before must not be mistaken for what comes of this.
+        self.carry_out(now);
+        let Arrived {
+            from,
+            boot,
+            message,
+            folder,
+        } = arrived;
+        self.node.handle(
+            now,
+            NodeInput::Peer {
+                from,
+                boot,
+                message: PeerMessage::Raft(message),
+            },
+        );
+        let mut effects = self.node.effects(now);
+        match effects.install.take() {
+            Some(install) => {
+                let install = ApplyJob::Install { install, folder };
+                self.carry(now, effects);
+                self.to_apply(install);
+            }
+            None => {
+                self.carry(now, effects);
+                // Not wanted any more; a leftover goes at the next start.
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now) {
+        if self.node.wants_heard(now) {
+            let heard = std::mem::take(&mut *self.shared.heard.lock());
+            self.node.handle(now, NodeInput::Heard(heard));
+        }
+        let effects = self.node.effects(now);
+        self.carry(now, effects);
+        if let Some(reported_ms) = self.node.reported_ms() {
+            self.shared
+                .reported_ms
+                .store(reported_ms, Ordering::Release);
+        }
+        self.shared
+            .in_flight
+            .store(self.node.in_flight(), Ordering::Relaxed);
+        self.shared
+            .refuses
+            .store(self.node.refuses(now), Ordering::Relaxed);
+    }
+
+    fn carry(&mut self, now: Now, effects: Effects) {
+        assert!(
+            effects.install.is_none(),
+            "a checkpoint is installed only when one has arrived"
+        );
+        for (to, message) in effects.send {
+            let raft = matches!(message, PeerMessage::Raft(_));
+            if !self.links.transport.send(to, message) && raft {
+                self.node.handle(now, NodeInput::Unreachable(to));
+            }
+        }
+        if !effects.persist.is_empty() {
+            // A log thread that has ended has told so, or is about to.
+            let _ = self.log.send(LogJob::Persist(effects.persist));
+        }
+        if !effects.committed.is_empty() {
+            self.to_apply(ApplyJob::Apply(effects.committed));
+        }
+        if let Some(index) = effects.cut {
+            let _ = self.log.send(LogJob::Cut(index));
+        }
+        for (reader, index) in effects.reads {
+            self.answer(reader, Ok(index));
+        }
+        for reader in effects.reads_failed {
+            self.answer(reader, Err(ReadIndexError::NoQuorum));
+        }
+        for (requests, why) in effects.not_done {
+            self.unanswered.not_done(&requests, why);
+        }
+        if !effects.unknown.is_empty() {
+            self.unanswered.unknown(&effects.unknown);
+        }
+        if effects.drop_checkpoint {
+            let _ = fs::remove_dir_all(self.checkpoint_folder());
+        }
+        if effects.make_checkpoint {
+            self.checkpoint += 1;
+            self.to_apply(ApplyJob::Checkpoint(self.checkpoint_folder()));
+        }
+        for message in effects.snapshots {
+            self.send_checkpoint(message);
+        }
+    }
+
+    fn to_apply(&self, job: ApplyJob) {
+        // An apply thread that has ended has told so, or is about to.
+        let _ = self.apply.send(job);
+    }
+
+    fn answer(&mut self, reader: u64, index: Result<u64, ReadIndexError>) {
+        if let Some(answer) = self.readers.remove(&reader) {
+            // The reader may have given up.
+            let _ = answer.send(index);
+        }
+    }
+
+    fn checkpoint_folder(&self) -> PathBuf {
+        self.links
+            .aside
+            .join(format!("checkpoint-{}", self.checkpoint))
+    }
+
+    fn send_checkpoint(&self, message: Message) {
+        let (to, folder) = (message.to, self.checkpoint_folder());
+        let (identity, events) = (self.links.identity.clone(), self.links.events.clone());
+        let address = self.links.bulk_addresses.get(&to).cloned();
+        let transfer = move || {
+            let result = match address {
+                Some(address) => bulk::send(&identity, to, &address, message, &folder),
+                None => Err(std::io::Error::other("its address is not known")),
+            };
+            if let Err(error) = &result {
+                tracing::warn!(to, %error, "a checkpoint could not be sent");
+            }
+            let sent = NodeInput::SnapshotSent {
+                to,
+                done: result.is_ok(),
+            };
+            let _ = events.send(Event::Node(Box::new(sent)));
+        };
+        let name = format!("checkpoint-to-{to}");
+        if let Err(error) = std::thread::Builder::new().name(name).spawn(transfer) {
+            tracing::warn!(to, %error, "no thread to send a checkpoint");
+            let sent = NodeInput::SnapshotSent { to, done: false };
+            let _ = self.links.events.send(Event::Node(Box::new(sent)));
+        }
+    }
+
+    fn publish(&self, now: Instant, next: &mut Instant, publish: &watch::Sender<Arc<Status>>) {
+        let core = self.node.core();
+        let news = {
+            let last = publish.borrow();
+            (last.term, last.leader, last.role) != (core.term(), core.leader(), core.role())
+        };
+        if news || now >= *next {
+            *next = now + STATUS_PERIOD;
+            let status = self.node.status();
+            publish.send_if_modified(|last| {
+                let changed = **last != status;
+                if changed {
+                    *last = Arc::new(status);
+                }
+                changed
+            });
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Starting: open the log, make it and the state agree, then threads and links.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
+use prost011::Message as _;
+use raft::eraftpb::ConfState;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::raft::{Links, RaftThread};
+use super::{Event, Running, apply, log, spawn};
+use crate::consensus::applier::{Applier, Fatal, Unanswered};
+use crate::consensus::bulk;
+use crate::consensus::config::{ConsensusConfig, Listeners};
+use crate::consensus::core::{Core, CoreConfig, Patience};
+use crate::consensus::handle::{Shared, StartError};
+use crate::consensus::node::{Node, NodeConfig, Now};
+use crate::consensus::transport::{Events, Identity, Transport};
+use crate::session::report::{Heard, grace_ms};
+use crate::storage::raft_log::{Ballast, Disk, FileDisk, Position, RaftLog, Recovered};
+
+fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::Io { operation, source }
+}
+
+/// See [`Consensus::start`](crate::consensus::Consensus::start).
+pub fn start(
+    config: &ConsensusConfig,
+    listeners: Listeners,
+    applier: Box<dyn Applier>,
+    unanswered: &Arc<dyn Unanswered>,
+    runtime: &Handle,
+) -> Result<Running, StartError> {
+    let aside = config.folder.join("aside");
+    // Transfers that did not end are worth nothing.
+    let _ = fs::remove_dir_all(&aside);
+    fs::create_dir_all(&aside).map_err(io("the folder for checkpoints"))?;
+    let disk =
+        FileDisk::new(&config.folder.join("raft")).map_err(io("the folder of the raft log"))?;
+    let (log, node) = open(config, disk, applier.as_ref())?;
+
+    let (events, queue) = mpsc::channel();
+    let (log_jobs, log_queue) = mpsc::channel();
+    let (apply_jobs, apply_queue) = mpsc::channel();
+    let (publish, status) = watch::channel(Arc::new(node.status()));
+    let shared = Arc::new(shared(config));
+    let links = link(config, listeners, &aside, &events, runtime)?;
+    let ballast = (config.watermark_bytes > 0)
+        .then(|| Ballast::new(config.ballast_bytes, config.watermark_bytes));
+    let (log_events, apply_events) = (events.clone(), events.clone());
+    let apply_log = log_jobs.clone();
+    let jobs = (log_jobs, apply_jobs);
+    let raft = RaftThread::new(
+        node,
+        config,
+        shared.clone(),
+        jobs,
+        links,
+        unanswered.clone(),
+    );
+    let thread = |name: &str, body: Body| {
+        let name = format!("{name}-{}", config.node);
+        spawn(name, unanswered.clone(), events.clone(), body).map_err(io("a thread"))
+    };
+    thread(
+        "log",
+        Box::new(move || log::run(log, ballast, &log_queue, &log_events)),
+    )?;
+    let apply = move || apply::run(applier, &apply_queue, &apply_log, &apply_events);
+    thread("apply", Box::new(apply))?;
+    let raft = move || {
+        raft.run(&queue, &publish);
+        Ok(())
+    };
+    thread("raft", Box::new(raft))?;
+    Ok(Running {
+        events,
+        shared,
+        status,
+    })
+}
+
+type Body = Box<dyn FnOnce() -> Result<(), Fatal> + Send>;
+
+/// Opens the log and makes a node of it and of what the state holds.
+fn open(
+    config: &ConsensusConfig,
+    disk: FileDisk,
+    applier: &dyn Applier,
+) -> Result<(RaftLog<FileDisk>, Node), StartError> {
+    let (mut log, recovered) = RaftLog::open(disk, config.log.clone())?;
+    let applied = applier.applied();
+    let recovered = reconcile(&mut log, recovered, applied)?;
+    let conf_state = match applier.conf_state() {
+        Some(bytes) => ConfState::decode(bytes.as_slice())
+            .map_err(|e| Fatal::new(format!("the stored configuration is not readable: {e}")))?,
+        None => ConfState::from((config.voters(), config.learners())),
+    };
+    let core = Core::new(core_config(config), recovered, conf_state, applied)?;
+    let now = Now {
+        ms: 0,
+        wall_ms: crate::clock::wall_clock_ms(),
+    };
+    let node = Node::new(
+        node_config(config),
+        core,
+        applied.term,
+        &applier.sessions(),
+        now,
+    );
+    Ok((log, node))
+}
+
+/// Makes the log contain the applied index: a log that lacks it (a checkpoint was installed, and the process
+/// died before the reset) begins anew behind it. Term and vote stay.
+///
+/// # Errors
+/// When entries between the applied index and the log are missing, or what is committed contradicts it.
+pub fn reconcile<D: Disk>(
+    log: &mut RaftLog<D>,
+    mut recovered: Recovered,
+    applied: Position,
+) -> Result<Recovered, StartError> {
+    if applied.index < recovered.base.index {
+        return Err(Fatal::new(format!(
+            "the state is applied up to {}, but the raft log begins at {}",
+            applied.index,
+            recovered.base.index + 1
+        ))
+        .into());
+    }
+    let offset = usize::try_from(applied.index - recovered.base.index).unwrap_or(usize::MAX);
+    let term = match offset {
+        0 => Some(recovered.base.term),
+        _ => recovered.entries.get(offset - 1).map(|entry| entry.term),
+    };
+    if term == Some(applied.term) {
+        return Ok(recovered);
+    }
+    if recovered.hard_state.commit >= applied.index && term.is_some() {
+        return Err(Fatal::new(format!(
+            "entry {} is committed with term {term:?}, the state has applied it with term {}",
+            applied.index, applied.term
+        ))
+        .into());
+    }
+    tracing::warn!(
+        index = applied.index,
+        term = applied.term,
+        "the raft log lacks the applied index: it begins anew"
+    );
+    let mut hard_state = std::mem::take(&mut recovered.hard_state);
+    if hard_state.term < applied.term {
+        hard_state.term = applied.term;
+        hard_state.vote = 0;
+    }
+    hard_state.commit = applied.index;
+    log.reset(applied, &hard_state)?;
+    Ok(Recovered {
+        hard_state,
+        base: applied,
+        entries: Vec::new(),
+    })
+}
+
+fn link(
+    config: &ConsensusConfig,
+    listeners: Listeners,
+    aside: &std::path::Path,
+    events: &mpsc::Sender<Event>,
+    runtime: &Handle,
+) -> Result<Links, StartError> {
+    let identity = Identity {
+        node: config.node,
+        boot: config.boot,
+        cluster: config.cluster.clone(),
+    };
+    let quorum: BTreeMap<u64, String> = config
+        .members
+        .iter()
+        .map(|(&id, m)| (id, m.quorum.clone()))
+        .collect();
+    let bulk_addresses = config
+        .members
+        .iter()
+        .map(|(&id, m)| (id, m.bulk.clone()))
+        .collect();
+    let link_events = events.clone();
+    let link_events: Events = Arc::new(move |event| {
+        // A raft thread that has ended stops the links next.
+        let _ = link_events.send(Event::Link(event));
+    });
+    let transport = Transport::start(&identity, &quorum, listeners.quorum, &link_events, runtime)
+        .map_err(io("the quorum port"))?;
+    listeners
+        .bulk
+        .set_nonblocking(true)
+        .map_err(io("the election port"))?;
+    let _entered = runtime.enter();
+    let bulk_listener = TcpListener::from_std(listeners.bulk).map_err(io("the election port"))?;
+    let stop = CancellationToken::new();
+    let arrived = events.clone();
+    let known = quorum.keys().copied().collect();
+    let arrivals: bulk::Arrivals = Arc::new(move |folder| {
+        let _ = arrived.send(Event::Arrived(folder));
+    });
+    let receive = bulk::accept(
+        bulk_listener,
+        identity.clone(),
+        known,
+        aside.to_owned(),
+        arrivals,
+        stop.clone(),
+    );
+    runtime.spawn(receive);
+    Ok(Links {
+        transport,
+        identity,
+        bulk_addresses,
+        aside: PathBuf::from(aside),
+        events: events.clone(),
+        _stop_bulk: stop.drop_guard(),
+    })
+}
+
+fn shared(config: &ConsensusConfig) -> Shared {
+    Shared {
+        started: crate::clock::now(),
+        queued: AtomicUsize::new(0),
+        in_flight: AtomicUsize::new(0),
+        commands_limit: config.commands_in_flight,
+        refuses: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
+        heard: Mutex::new(Heard::new()),
+        reported_ms: AtomicU64::new(u64::MAX),
+        grace_ms: grace_ms(config.shortest_session_timeout_ms, config.report_period_ms),
+    }
+}
+
+fn core_config(config: &ConsensusConfig) -> CoreConfig {
+    let ticks = |ms: u64| {
+        usize::try_from(ms.div_ceil(config.tick_ms))
+            .unwrap_or(usize::MAX)
+            .max(1)
+    };
+    CoreConfig {
+        node: config.node,
+        tick_ms: config.tick_ms,
+        election_ticks: ticks(config.election_timeout_ms).max(ticks(config.heartbeat_ms) + 1),
+        heartbeat_ticks: ticks(config.heartbeat_ms),
+        patience: Patience::Random,
+    }
+}
+
+fn node_config(config: &ConsensusConfig) -> NodeConfig {
+    NodeConfig {
+        node: config.node,
+        boot: config.boot,
+        tick_ms: config.tick_ms,
+        report_period_ms: config.report_period_ms,
+        forward_deadline_ms: config.forward_deadline_ms,
+        read_index_deadline_ms: config.read_index_deadline_ms,
+        entry_bytes: config.entry_bytes,
+        log_reserve_bytes: config.log_reserve_bytes,
+    }
+}

@@ -1,0 +1,126 @@
+//! What only a leader does: taking commands, batching them, keeping sessions, cutting the log.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Node, PeerMessage, Reader};
+use crate::consensus::core::Input;
+use crate::consensus::propose::frees_space;
+use crate::request::forward::{Admission, Forward};
+use crate::session::report::Report;
+use crate::state_machine::{Command, Entry, Op, Origin};
+
+/// Entries proposed and not committed; beyond, commands gather in the batch.
+const ENTRIES_IN_FLIGHT: u64 = 256;
+
+impl Node {
+    /// Time of the newest entry in the log that has one.
+    pub(super) fn newest_time_ms(&self) -> i64 {
+        let view = self.core.view();
+        let mut entries = (view.base().index + 1..=view.last().index)
+            .rev()
+            .filter_map(|index| view.entry(index));
+        let newest =
+            entries.find_map(|entry| Entry::decode(Bytes::copy_from_slice(&entry.data)).ok());
+        newest.map_or(0, |entry| entry.time_ms)
+    }
+
+    pub(super) fn offer(&mut self, origin: (u64, u64), run: &Forward) {
+        // What is queued belongs to the term that is led now, in this very step.
+        self.follow_leadership();
+        let batcher = &mut self.batcher;
+        let space_low = self.space_low;
+        let accepted = self.intake.offer(origin, run, |command| {
+            if !batcher.has_room() {
+                return Admission::Full;
+            }
+            if space_low
+                && !Command::decode(command.clone()).is_ok_and(|command| frees_space(&command))
+            {
+                return Admission::Refuse;
+            }
+            batcher.push(command.clone());
+            Admission::Take
+        });
+        if !accepted.refused.is_empty() {
+            let (node, boot) = origin;
+            self.answer(
+                node,
+                boot,
+                PeerMessage::Refused {
+                    boot,
+                    term: run.term,
+                    numbers: accepted.refused,
+                },
+            );
+        }
+    }
+
+    pub(super) fn propose(&mut self) {
+        let Some(term) = self.led_term.filter(|&term| self.core.leads(term)) else {
+            return;
+        };
+        while self.core.last_index() < self.core.committed() + ENTRIES_IN_FLIGHT {
+            let Some((data, commands)) = self.batcher.entry(term, self.now.wall_ms) else {
+                return;
+            };
+            if self.core.propose(term, &data).is_err() {
+                return;
+            }
+            self.batcher.proposed(commands);
+        }
+    }
+
+    pub(super) fn cut(&mut self, flushed: u64) {
+        let view = self.core.view();
+        let reserve = self.config.log_reserve_bytes;
+        if view.bytes() < reserve + reserve / 4 {
+            return;
+        }
+        let pinned = self
+            .checkpoint
+            .made
+            .as_ref()
+            .map_or(u64::MAX, |(mark, _)| mark.at.index);
+        let pinned = if self.checkpoint.making { 0 } else { pinned };
+        let cut = view.cut_point(flushed.min(self.core.applied_index()).min(pinned), reserve);
+        if cut > view.base().index {
+            self.core.handle(Input::Compact(cut));
+            self.out.cut = Some(cut);
+        }
+    }
+
+    pub(super) fn take_report(&mut self, node: u64, boot: u64, report: &Report) {
+        if !self.core.is_leader() {
+            return;
+        }
+        for &(session, attach) in &report.sessions {
+            self.expiry.heard(session, attach, self.ticks);
+        }
+        let reader = Reader::Report {
+            node,
+            boot,
+            sequence: report.sequence,
+            term: self.core.term(),
+        };
+        self.reads
+            .push(reader, self.now.ms + 2 * self.config.report_period_ms);
+    }
+
+    pub(super) fn expire_sessions(&mut self) {
+        for (session, attach) in self.expiry.due(self.ticks) {
+            let command = Command {
+                // Not forwarded in a later term: its leader gives everyone the full timeout.
+                origin: Origin::default(),
+                session,
+                attach,
+                auth: Vec::new(),
+                deadline_ms: 0,
+                trace: [0; 16],
+                op: Op::ExpireSession,
+            };
+            let mut bytes = BytesMut::new();
+            command.encode(&mut bytes);
+            self.batcher.push(bytes.freeze());
+        }
+    }
+}
