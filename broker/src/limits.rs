@@ -2,3 +2,9 @@
 
 /// Requests of one connection that are held at a time; beyond that its socket is not read.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 64;
+
+/// Groups of writes in one fenced batch of the controller.
+pub const CONTROLLER_BATCH_GROUPS: usize = 1000;
+
+/// Bytes of one fenced batch of the controller; the ensemble accepts 1 MiB by default.
+pub const CONTROLLER_BATCH_BYTES: usize = 512 * 1024;
