@@ -26,6 +26,7 @@ mod frame;
 mod handle;
 mod logger;
 pub mod node;
+pub mod pending;
 mod propose;
 mod read_index;
 mod status;

@@ -70,6 +70,8 @@ pub struct Node {
     space_low: bool,
     hand_over_at_ms: u64,
     member: bool,
+    /// Something to the leader was dropped: the stream begins again with the next check.
+    resend: bool,
     checkpoint: Checkpoint,
     now: Now,
     out: Effects,
@@ -105,6 +107,7 @@ impl Node {
             checked_ms: now.ms,
             space_low: false,
             hand_over_at_ms: 0,
+            resend: false,
             checkpoint: Checkpoint::default(),
             now,
             out: Effects::default(),
@@ -125,7 +128,10 @@ impl Node {
             } => self.peer(from, boot, message),
             NodeInput::LinkUp(node) => self.forwarder.link_renewed(node),
             NodeInput::LinkLost(node) => self.core.handle(Input::LinkLost(node)),
-            NodeInput::Unreachable(node) => self.core.handle(Input::Unreachable(node)),
+            NodeInput::Unreachable(node) => {
+                self.core.handle(Input::Unreachable(node));
+                self.resend |= self.known.is_some_and(|(_, leader)| leader == node);
+            }
             NodeInput::Read(reader) => {
                 self.reads.push(
                     Reader::Local(reader),
@@ -267,6 +273,11 @@ impl Node {
 
     fn check_deadlines(&mut self) {
         let now = self.now;
+        if std::mem::take(&mut self.resend)
+            && let Some((_, leader)) = self.known
+        {
+            self.forwarder.link_renewed(leader);
+        }
         let late = self.forwarder.expire(now.wall_ms);
         self.not_done(late, NotDone::Deadline);
         if self.refuses(now) {

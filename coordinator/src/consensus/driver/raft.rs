@@ -280,8 +280,7 @@ impl RaftThread {
             "a checkpoint is installed only when one has arrived"
         );
         for (to, message) in effects.send {
-            let raft = matches!(message, PeerMessage::Raft(_));
-            if !self.links.transport.send(to, message) && raft {
+            if !self.links.transport.send(to, message) {
                 self.node.handle(now, NodeInput::Unreachable(to));
             }
         }

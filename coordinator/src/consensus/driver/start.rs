@@ -24,7 +24,7 @@ use crate::consensus::handle::{Shared, StartError};
 use crate::consensus::node::{Node, NodeConfig, Now};
 use crate::consensus::transport::{Events, Identity, Transport};
 use crate::session::report::{Heard, grace_ms};
-use crate::storage::raft_log::{Ballast, Disk, FileDisk, Position, RaftLog, Recovered};
+use crate::storage::raft_log::{Ballast, FileDisk, RaftLog};
 
 fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
     move |source| StartError::Io { operation, source }
@@ -97,7 +97,7 @@ fn open(
 ) -> Result<(RaftLog<FileDisk>, Node), StartError> {
     let (mut log, recovered) = RaftLog::open(disk, config.log.clone())?;
     let applied = applier.applied();
-    let recovered = reconcile(&mut log, recovered, applied)?;
+    let recovered = log.reconcile(recovered, applied)?;
     let conf_state = match applier.conf_state() {
         Some(bytes) => ConfState::decode(bytes.as_slice())
             .map_err(|e| Fatal::new(format!("the stored configuration is not readable: {e}")))?,
@@ -116,58 +116,6 @@ fn open(
         now,
     );
     Ok((log, node))
-}
-
-/// Makes the log contain the applied index: a log that lacks it (a checkpoint was installed, and the process
-/// died before the reset) begins anew behind it. Term and vote stay.
-///
-/// # Errors
-/// When entries between the applied index and the log are missing, or what is committed contradicts it.
-pub fn reconcile<D: Disk>(
-    log: &mut RaftLog<D>,
-    mut recovered: Recovered,
-    applied: Position,
-) -> Result<Recovered, StartError> {
-    if applied.index < recovered.base.index {
-        return Err(Fatal::new(format!(
-            "the state is applied up to {}, but the raft log begins at {}",
-            applied.index,
-            recovered.base.index + 1
-        ))
-        .into());
-    }
-    let offset = usize::try_from(applied.index - recovered.base.index).unwrap_or(usize::MAX);
-    let term = match offset {
-        0 => Some(recovered.base.term),
-        _ => recovered.entries.get(offset - 1).map(|entry| entry.term),
-    };
-    if term == Some(applied.term) {
-        return Ok(recovered);
-    }
-    if recovered.hard_state.commit >= applied.index && term.is_some() {
-        return Err(Fatal::new(format!(
-            "entry {} is committed with term {term:?}, the state has applied it with term {}",
-            applied.index, applied.term
-        ))
-        .into());
-    }
-    tracing::warn!(
-        index = applied.index,
-        term = applied.term,
-        "the raft log lacks the applied index: it begins anew"
-    );
-    let mut hard_state = std::mem::take(&mut recovered.hard_state);
-    if hard_state.term < applied.term {
-        hard_state.term = applied.term;
-        hard_state.vote = 0;
-    }
-    hard_state.commit = applied.index;
-    log.reset(applied, &hard_state)?;
-    Ok(Recovered {
-        hard_state,
-        base: applied,
-        entries: Vec::new(),
-    })
 }
 
 fn link(

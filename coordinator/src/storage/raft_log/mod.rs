@@ -18,6 +18,7 @@
 mod ballast;
 mod disk;
 mod memory;
+mod reconcile;
 mod record;
 mod recovery;
 #[cfg(test)]
@@ -71,6 +72,24 @@ pub enum LogError {
         found: u16,
         /// The newest version known here.
         known: u16,
+    },
+    /// Entries between the state and the log are missing.
+    #[error(
+        "the state is applied up to {applied}, but the raft log begins at {first}; wipe this node and let it rejoin"
+    )]
+    Gap {
+        /// The last applied index.
+        applied: u64,
+        /// The first index in the log.
+        first: u64,
+    },
+    /// The state was applied from another history than the log holds.
+    #[error("entry {} was applied with term {}, the raft log holds it committed with term {term}; wipe this node and let it rejoin", applied.index, applied.term)]
+    Contradiction {
+        /// What the state says.
+        applied: Position,
+        /// What the log says.
+        term: u64,
     },
     /// An earlier write or sync failed; nothing may be written after it.
     #[error("raft log: refused to write after an earlier failure")]

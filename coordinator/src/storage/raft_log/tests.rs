@@ -337,3 +337,40 @@ fn works_on_real_files() {
     drop(log);
     assert_eq!(open().1.base.index, 40);
 }
+
+#[test]
+fn a_log_that_lacks_the_applied_index_begins_anew_behind_it() {
+    let disk = MemoryDisk::new(1);
+    let (mut log, _) = open(&disk);
+    append(&mut log, 7, &entries(1, 5, 7, 10));
+    let (mut log, found) = open(&disk);
+    let at = |index, term| Position { index, term };
+    assert_eq!(
+        log.reconcile(found, at(3, 7)).unwrap().entries.len(),
+        5,
+        "it has it"
+    );
+    let (mut log, found) = open(&disk);
+    let anew = log.reconcile(found, at(4, 8)).unwrap();
+    assert_eq!(
+        (anew.base, anew.entries.len()),
+        (at(4, 8), 0),
+        "a tail that was never committed"
+    );
+    assert_eq!((anew.hard_state.term, anew.hard_state.commit), (8, 4));
+    let (mut log, found) = open(&disk);
+    assert_eq!(log.reconcile(found, at(90, 8)).unwrap().base, at(90, 8));
+    let (mut log, found) = open(&disk);
+    assert!(matches!(
+        log.reconcile(found, at(80, 8)),
+        Err(LogError::Gap {
+            applied: 80,
+            first: 91
+        })
+    ));
+    let (mut log, found) = open(&disk);
+    assert!(matches!(
+        log.reconcile(found, at(90, 9)),
+        Err(LogError::Contradiction { term: 8, .. })
+    ));
+}

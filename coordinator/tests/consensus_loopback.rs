@@ -1,0 +1,468 @@
+//! Real threads, files and sockets: nodes of one process over loopback, with a recorder for a state.
+
+#![allow(clippy::unwrap_used)] // a test: what fails, panics
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use zweig_coordinator::clock;
+use zweig_coordinator::consensus::{
+    Applier, CheckpointMark, Committed, CommittedData, Consensus, ConsensusConfig, Fatal, Feedback,
+    Listeners, LiveSession, Member, NotDone, Position, Role, Unanswered,
+};
+use zweig_coordinator::session::SessionId;
+use zweig_coordinator::state_machine::{Command, Entry, Op, Origin};
+use zweig_coordinator::storage::raft_log::LogOptions;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What one node has applied.
+#[derive(Default)]
+struct Applied {
+    at: Position,
+    commands: Vec<Origin>,
+}
+
+/// Keeps every command's origin; durable at once, in the file `state`.
+struct Recorder {
+    node: u64,
+    boot: u64,
+    file: std::path::PathBuf,
+    seen: Arc<Mutex<Applied>>,
+}
+
+impl Recorder {
+    fn open(node: u64, boot: u64, folder: &Path, seen: &Arc<Mutex<Applied>>) -> Self {
+        let file = folder.join("state");
+        if let Ok(bytes) = fs::read(&file) {
+            *seen.lock() = decode(&bytes);
+        }
+        Self {
+            node,
+            boot,
+            file,
+            seen: seen.clone(),
+        }
+    }
+}
+
+fn encode(applied: &Applied) -> Vec<u8> {
+    let mut words = vec![applied.at.index, applied.at.term];
+    words.extend(
+        applied
+            .commands
+            .iter()
+            .flat_map(|origin| [origin.node, origin.boot, origin.request]),
+    );
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn decode(bytes: &[u8]) -> Applied {
+    let words: Vec<u64> = bytes
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+        .collect();
+    let origin = |word: &[u64]| Origin {
+        node: word[0],
+        boot: word[1],
+        request: word[2],
+    };
+    Applied {
+        at: Position {
+            index: words[0],
+            term: words[1],
+        },
+        commands: words[2..].chunks_exact(3).map(origin).collect(),
+    }
+}
+
+impl Applier for Recorder {
+    fn applied(&self) -> Position {
+        self.seen.lock().at
+    }
+
+    fn conf_state(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn apply(&mut self, entries: Vec<Committed>) -> Result<Feedback, Fatal> {
+        let mut feedback = Feedback::default();
+        let mut seen = self.seen.lock();
+        for committed in entries {
+            assert_eq!(committed.index, seen.at.index + 1);
+            seen.at = Position {
+                index: committed.index,
+                term: committed.term,
+            };
+            let CommittedData::Normal(data) = committed.data else {
+                continue;
+            };
+            if data.is_empty() {
+                continue;
+            }
+            let entry = Entry::decode(data).map_err(|e| Fatal::new(e.to_string()))?;
+            assert_eq!(entry.term, committed.term);
+            for command in entry.commands {
+                seen.commands.push(command.origin);
+                if (command.origin.node, command.origin.boot) == (self.node, self.boot) {
+                    feedback.own.push(command.origin.request);
+                }
+            }
+        }
+        fs::write(&self.file, encode(&seen)).map_err(|e| Fatal::new(e.to_string()))?;
+        Ok(feedback)
+    }
+
+    fn sessions(&self) -> Vec<LiveSession> {
+        Vec::new()
+    }
+
+    fn flushed_index(&self) -> u64 {
+        self.seen.lock().at.index
+    }
+
+    fn checkpoint(&mut self, folder: &Path) -> Result<CheckpointMark, Fatal> {
+        let seen = self.seen.lock();
+        fs::create_dir(folder)
+            .and_then(|()| fs::write(folder.join("state"), encode(&seen)))
+            .map_err(|e| Fatal::new(e.to_string()))?;
+        Ok(CheckpointMark {
+            at: seen.at,
+            conf_state: Vec::new(),
+        })
+    }
+
+    fn install(&mut self, folder: &Path) -> Result<CheckpointMark, Fatal> {
+        fs::rename(folder.join("state"), &self.file).map_err(|e| Fatal::new(e.to_string()))?;
+        let applied = decode(&fs::read(&self.file).map_err(|e| Fatal::new(e.to_string()))?);
+        let at = applied.at;
+        *self.seen.lock() = applied;
+        Ok(CheckpointMark {
+            at,
+            conf_state: Vec::new(),
+        })
+    }
+}
+
+struct Loud;
+
+impl Unanswered for Loud {
+    fn not_done(&self, requests: &[u64], why: NotDone) {
+        panic!("{requests:?}: {why}");
+    }
+
+    fn unknown(&self, requests: &[u64]) {
+        eprintln!("outcome unknown: {requests:?}");
+    }
+
+    fn fatal(&self, fatal: &Fatal) {
+        eprintln!("a node died: {fatal}");
+    }
+}
+
+struct Node {
+    runtime: Option<Runtime>,
+    consensus: Consensus,
+    seen: Arc<Mutex<Applied>>,
+    boot: u64,
+}
+
+struct Ensemble {
+    folder: TempDir,
+    members: BTreeMap<u64, Member>,
+    nodes: BTreeMap<u64, Node>,
+    boots: AtomicU64,
+    reserve_bytes: u64,
+}
+
+fn listen(address: &str) -> TcpListener {
+    TcpListener::bind(address).unwrap()
+}
+
+impl Ensemble {
+    fn start(size: u64) -> Self {
+        let mut bound = BTreeMap::new();
+        let mut members = BTreeMap::new();
+        for id in 1..=size {
+            let listeners = Listeners {
+                quorum: listen("127.0.0.1:0"),
+                bulk: listen("127.0.0.1:0"),
+            };
+            let quorum = listeners.quorum.local_addr().unwrap().to_string();
+            let bulk = listeners.bulk.local_addr().unwrap().to_string();
+            members.insert(
+                id,
+                Member {
+                    quorum,
+                    bulk,
+                    learner: false,
+                },
+            );
+            bound.insert(id, listeners);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut ensemble = Self {
+            folder,
+            members,
+            nodes: BTreeMap::new(),
+            boots: AtomicU64::new(100),
+            reserve_bytes: 64 << 20,
+        };
+        for (id, listeners) in bound {
+            ensemble.start_node(id, listeners);
+        }
+        ensemble
+    }
+
+    fn start_node(&mut self, id: u64, listeners: Listeners) {
+        let boot = self.boots.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.path().join(id.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let config = ConsensusConfig {
+            log: LogOptions {
+                segment_bytes: 256 << 10,
+                spares: 1,
+            },
+            ballast_bytes: 0,
+            watermark_bytes: 0,
+            report_period_ms: 50,
+            shortest_session_timeout_ms: 1_000,
+            log_reserve_bytes: self.reserve_bytes,
+            ..ConsensusConfig::new(id, boot, self.members.clone(), folder.clone())
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let seen = Arc::new(Mutex::new(Applied::default()));
+        let recorder = Recorder::open(id, boot, &folder, &seen);
+        let loud: Arc<dyn Unanswered> = Arc::new(Loud);
+        let consensus = Consensus::start(
+            &config,
+            listeners,
+            Box::new(recorder),
+            &loud,
+            runtime.handle(),
+        )
+        .unwrap();
+        self.nodes.insert(
+            id,
+            Node {
+                runtime: Some(runtime),
+                consensus,
+                seen,
+                boot,
+            },
+        );
+    }
+
+    /// As `kill -9` does: sockets close, nothing is said.
+    fn kill(&mut self, id: u64) {
+        let mut node = self.nodes.remove(&id).unwrap();
+        let runtime = node.runtime.take().unwrap();
+        drop(node.consensus);
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+
+    fn restart(&mut self, id: u64) {
+        let member = self.members[&id].clone();
+        let deadline = clock::now() + DEADLINE;
+        // The killed node's tasks may hold the port for a moment.
+        let bind = |address: &str| loop {
+            match TcpListener::bind(address) {
+                Ok(listener) => return listener,
+                Err(error) => assert!(clock::now() < deadline, "{address}: {error}"),
+            }
+            std::thread::yield_now();
+        };
+        let listeners = Listeners {
+            quorum: bind(&member.quorum),
+            bulk: bind(&member.bulk),
+        };
+        self.start_node(id, listeners);
+    }
+
+    fn leader(&self) -> u64 {
+        let mut leader = 0;
+        wait("a leader that all know", || {
+            let known: Vec<_> = self
+                .nodes
+                .values()
+                .map(|node| node.consensus.status().leader)
+                .collect();
+            leader = known[0].unwrap_or(0);
+            known.iter().all(|&id| id == Some(leader)) && self.nodes.contains_key(&leader)
+        });
+        leader
+    }
+
+    fn submit(&self, id: u64, requests: std::ops::Range<u64>) {
+        let node = &self.nodes[&id];
+        let commands = requests
+            .map(|request| command(id, node.boot, request))
+            .collect();
+        node.consensus.submit(commands).unwrap();
+    }
+
+    /// Every node has applied exactly these requests of that life, in this order.
+    fn wait_applied(&self, id: u64, boot: u64, requests: std::ops::Range<u64>) {
+        for (at, node) in &self.nodes {
+            let of = |seen: &Applied| -> Vec<u64> {
+                let own = seen
+                    .commands
+                    .iter()
+                    .filter(|origin| (origin.node, origin.boot) == (id, boot));
+                own.map(|origin| origin.request).collect()
+            };
+            let want: Vec<u64> = requests.clone().collect();
+            wait(
+                &format!("node {at} to apply {requests:?} of node {id}"),
+                || of(&node.seen.lock()) == want,
+            );
+        }
+    }
+}
+
+fn command(node: u64, boot: u64, request: u64) -> Command {
+    Command {
+        origin: Origin {
+            node,
+            boot,
+            request,
+        },
+        session: SessionId(1),
+        attach: 1,
+        auth: Vec::new(),
+        deadline_ms: 0,
+        trace: [0; 16],
+        op: Op::SetData {
+            path: "/a".to_owned(),
+            data: Some(vec![7; 100].into()),
+            version: -1,
+        },
+    }
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = clock::now() + DEADLINE;
+    while !done() {
+        assert!(clock::now() < deadline, "waited too long for {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+fn block_on<T>(ensemble: &Ensemble, id: u64, future: impl Future<Output = T>) -> T {
+    ensemble.nodes[&id]
+        .runtime
+        .as_ref()
+        .unwrap()
+        .block_on(future)
+}
+
+#[test]
+fn one_node_alone_commits_reads_and_restarts() {
+    let mut ensemble = Ensemble::start(1);
+    ensemble.submit(1, 0..100);
+    let boot = ensemble.nodes[&1].boot;
+    ensemble.wait_applied(1, boot, 0..100);
+    let consensus = ensemble.nodes[&1].consensus.clone();
+    let index = block_on(&ensemble, 1, consensus.read_index()).unwrap();
+    assert!(index >= consensus.status().applied.min(2));
+    wait("the first acknowledged report", || {
+        consensus.in_touch(clock::now())
+    });
+    drop(consensus);
+    ensemble.kill(1);
+    ensemble.restart(1);
+    let again = ensemble.nodes[&1].boot;
+    ensemble.submit(1, 0..10);
+    ensemble.wait_applied(1, again, 0..10);
+    ensemble.wait_applied(1, boot, 0..100);
+}
+
+#[test]
+fn three_nodes_forward_and_agree() {
+    let ensemble = Ensemble::start(3);
+    let leader = ensemble.leader();
+    for id in 1..=3 {
+        ensemble.submit(id, 0..500);
+    }
+    for id in 1..=3 {
+        ensemble.wait_applied(id, ensemble.nodes[&id].boot, 0..500);
+    }
+    let status = ensemble.nodes[&leader].consensus.status();
+    assert_eq!((status.role, status.members.len()), (Role::Leader, 3));
+    for id in 1..=3 {
+        let consensus = ensemble.nodes[&id].consensus.clone();
+        let index = block_on(&ensemble, id, consensus.read_index()).unwrap();
+        assert!(index > 1);
+        wait("acknowledged reports", || consensus.in_touch(clock::now()));
+    }
+}
+
+#[test]
+fn a_killed_leader_costs_the_survivors_no_command() {
+    let mut ensemble = Ensemble::start(3);
+    let old = ensemble.leader();
+    let survivor = (1..=3).find(|&id| id != old).unwrap();
+    let boot = ensemble.nodes[&survivor].boot;
+    for from in (0..1_000).step_by(10) {
+        ensemble.submit(survivor, from..from + 10);
+    }
+    ensemble.kill(old);
+    let begin = clock::now();
+    ensemble.submit(survivor, 1_000..1_100);
+    ensemble.wait_applied(survivor, boot, 0..1_100);
+    eprintln!("all done {:?} after the kill", begin.elapsed());
+    assert_ne!(ensemble.leader(), old);
+    ensemble.restart(old);
+    ensemble.wait_applied(survivor, boot, 0..1_100);
+}
+
+#[test]
+fn a_leader_that_stops_hands_over() {
+    let mut ensemble = Ensemble::start(3);
+    let old = ensemble.leader();
+    let consensus = ensemble.nodes[&old].consensus.clone();
+    block_on(&ensemble, old, consensus.shutdown());
+    drop(consensus);
+    ensemble.kill(old);
+    let new = ensemble.leader();
+    assert_ne!(new, old);
+}
+
+#[test]
+fn a_node_that_lags_too_far_gets_a_checkpoint() {
+    let mut ensemble = Ensemble::start(3);
+    for id in 1..=3 {
+        ensemble.kill(id);
+    }
+    ensemble.reserve_bytes = 4 << 10;
+    for id in 1..=3 {
+        ensemble.restart(id);
+    }
+    let leader = ensemble.leader();
+    let lagging = (1..=3).find(|&id| id != leader).unwrap();
+    ensemble.kill(lagging);
+    let boot = ensemble.nodes[&leader].boot;
+    for from in (0..400).step_by(20) {
+        ensemble.submit(leader, from..from + 20);
+        ensemble.wait_applied(leader, boot, 0..from + 20);
+    }
+    wait("the log to be cut", || {
+        ensemble.nodes[&leader].consensus.status().first_index > 5
+    });
+    ensemble.restart(lagging);
+    ensemble.wait_applied(leader, boot, 0..400);
+    ensemble.submit(lagging, 0..5);
+    ensemble.wait_applied(lagging, ensemble.nodes[&lagging].boot, 0..5);
+}
