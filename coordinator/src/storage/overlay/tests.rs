@@ -41,6 +41,24 @@ fn path() -> impl Strategy<Value = String> {
     ]
 }
 
+/// All that [`path`] makes but for rare ones.
+fn every_path() -> Vec<String> {
+    let mut paths = vec!["/a".to_owned(), "/b".to_owned()];
+    for depth in 0..2 {
+        let above: Vec<String> = paths
+            .iter()
+            .filter(|path| path.len() == 2 + 2 * depth)
+            .cloned()
+            .collect();
+        paths.extend(
+            above
+                .iter()
+                .flat_map(|path| ["a", "b", "-"].map(|name| format!("{path}/{name}"))),
+        );
+    }
+    paths
+}
+
 fn version() -> impl Strategy<Value = i32> {
     prop_oneof![3 => Just(-1), 1 => 0..3]
 }
@@ -87,7 +105,9 @@ fn command() -> impl Strategy<Value = Command> {
             |(fence_path, fence_version, groups)| Op::FencedBatch { fence_path, fence_version, groups }
         ),
     ];
-    (0..3i64, 1..3u64, any::<bool>(), op).prop_map(|(session, attach, known, op)| Command {
+    let session = prop_oneof![3 => Just(0), 2 => 1..3i64];
+    let attach = prop_oneof![3 => Just(1), 1 => Just(2u64)];
+    (session, attach, any::<bool>(), op).prop_map(|(session, attach, known, op)| Command {
         origin: Origin::default(),
         session: SessionId(session),
         attach,
@@ -228,6 +248,14 @@ fn assert_same(model: &StateMachine<MemoryStore>, disk: &StateMachine<OverlaySto
     for session in 0..3 {
         let (expected, found) = all(SessionId(session));
         assert_eq!(expected, found, "ephemerals of {session}");
+    }
+    // Also what no parent lists any more.
+    for path in every_path() {
+        assert_eq!(
+            model.store().node(&path).unwrap(),
+            disk.store().node(&path).unwrap(),
+            "{path}"
+        );
     }
     let whole = model.subtree("/", &[], None, usize::MAX).unwrap();
     assert_eq!(whole, disk.subtree("/", &[], None, usize::MAX).unwrap());
