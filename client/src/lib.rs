@@ -1,9 +1,11 @@
 //! How programs talk to Zweig.
 //!
-//! - [`ensemble`]: the coordination service: a session kept alive, the tree, watches, elections.
+//! - [`ensemble`]: the coordination service: a session kept alive, the tree, watches, elections;
+//! - [`kafka`]: the brokers, Zweig's or Kafka's own: producer, consumer, administration.
 //!
 //! Brokers, the command line and tests all reach the servers through this package and through
 //! nothing else, so what it cannot do, no user can do.
 
 mod clock;
 pub mod ensemble;
+pub mod kafka;
