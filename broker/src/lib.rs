@@ -10,6 +10,7 @@
 //! | `config` | `server.properties`: keys, defaults, checks |
 //! | `controller` * | who leads which partition; `controller::drive` performs what it decides |
 //! | `ensemble` | registration, znodes, the watch stream folded into images |
+//! | `group` * | consumer groups: members, generations, committed offsets |
 //! | `handlers` | one file per API of Kafka's protocol, one row each in the registry |
 //! | `limits` | hard bounds |
 //! | `log` | Kafka's disk format: segments, indexes, recovery, retention |
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod ensemble;
+pub mod group;
 pub mod handlers;
 pub mod limits;
 pub mod log;
