@@ -17,6 +17,7 @@
 //! | `metadata` * | the cluster as one immutable image, and the cell in which it is swapped |
 //! | `net` | listeners, connections, frames |
 //! | `replica` * | the rules of replication; `replica::hosted` puts logs under them |
+//! | `shard` | the groups of each led partition of `__consumer_offsets`: load, serve, append |
 
 #[allow(
     clippy::disallowed_methods,
@@ -33,3 +34,4 @@ pub mod log;
 pub mod metadata;
 pub mod net;
 pub mod replica;
+pub mod shard;
