@@ -23,7 +23,7 @@ use context::Context;
 
 /// A coordination service and a log that know each other: ensemble, brokers and their tools.
 #[derive(Debug, Parser)]
-#[command(name = "zweig", version, after_help = failure::EXIT_CODES, propagate_version = true)]
+#[command(name = "zweig", version, after_help = failure::EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     context: Context,

@@ -28,6 +28,9 @@ mod status;
 mod watch;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
