@@ -1,7 +1,7 @@
 //! Jute's primitives: big-endian integers, length-prefixed buffers, strings and vectors.
 //!
 //! A length of -1 is null: a null buffer is `None` (ZooKeeper tells it from an empty one), a null
-//! vector reads as an empty one, a null string is refused where a string is required.
+//! vector or string reads as an empty one (kazoo sends empty strings as null).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -22,9 +22,6 @@ pub enum DecodeError {
         /// Bytes left in the record.
         left: usize,
     },
-    /// A null where a string is required.
-    #[error("string is null")]
-    NullString,
     /// A string that is not UTF-8.
     #[error("string is not utf-8")]
     NotUtf8,
@@ -153,7 +150,7 @@ impl Jute for Option<Bytes> {
 
 impl Jute for String {
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
-        let len = from.length()?.ok_or(DecodeError::NullString)?;
+        let len = from.length()?.unwrap_or(0);
         let bytes = from.take(len)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(text.to_owned()),
