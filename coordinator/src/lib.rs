@@ -6,16 +6,25 @@
 //! - [`state_machine`]: commands in, outcomes out; the tree's only writer.
 //! - [`storage`]: where the state and the raft log are kept.
 //! - [`consensus`]: one log of commands for all nodes, replicated by raft.
-//! - [`request`]: from a client's request to its answer.
+//! - [`request`]: the front door: sessions in order, reads, watches, waiting answers.
+//! - [`wire`]: clients' bytes: ZooKeeper's protocol and gRPC on one port.
+//! - [`server`]: builds all of it; [`run`] is all that the binary calls.
+//! - [`config`], [`limits`], [`clock`], [`metrics`]: settings, bounds, the only clock, counters.
 
 pub mod clock;
 pub mod config;
 pub mod consensus;
 pub mod limits;
+pub mod metrics;
 pub mod octets;
 pub mod request;
+pub mod server;
 pub mod session;
 pub mod state_machine;
 pub mod storage;
 pub mod tree;
 pub mod watch;
+pub mod wire;
+
+pub use config::Config;
+pub use server::{RunError, exit_on_panic, run};

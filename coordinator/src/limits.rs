@@ -18,9 +18,6 @@ pub const PIPELINE_DEPTH: usize = 1000;
 /// connection is closed.
 pub const OUTBOX_BYTES: usize = 64 << 20;
 
-/// Watches that one connection may hold.
-pub const WATCHES_PER_CONNECTION: usize = 1_000_000;
-
 /// Batches of changes kept for slow watch streams before they are told that they fell behind.
 pub const CHANGES_KEPT: usize = 4096;
 

@@ -1,5 +1,310 @@
-//! From a client's request to its answer, whatever protocol it came in.
+//! The front door: what both wires (ZooKeeper's and gRPC) ask of this node, whatever the bytes were.
 //!
-//! - `forward`: how commands reach the leader, exactly once.
+//! ```text
+//!  wire ─▶ Connection ─▶ Queue (order per session) ─┬─ read ──▶ Published ──▶ the wire's outbox
+//!                                                   └─ write ─▶ Replicator (consensus)
+//!  consensus ─▶ Published::apply ─▶ state machine ─▶ watch events, then the waiting answers ─▶ outbox
+//! ```
+//! - [`queue`]: the order of one session's requests; pure.
+//! - [`published`]: the state and the watches under one lock, so that a read looks and arms in one
+//!   step against `apply`; and who waits for which outcome (`waiters`).
+//! - [`reads`]: what can be read, and how watches are armed.
+//! - [`connection`]: one client's session: opening, requests, closing. `advance`: its requests go on.
+//! - [`applier`]: what consensus calls.
+//! - [`flush`]: the thread that writes the state to the disk, behind all this.
+//! - [`forward`]: how commands reach the leader, exactly once.
+//!
+//! Invariants: a watch event is queued before any answer that could show the newer state, and after
+//! the answer of the read that armed it; answers of one connection leave in the order of its
+//! requests; each request is answered at most once; nothing here waits while it holds the lock.
+//!
+//! Not here: bytes (`wire`), what an operation means (`state_machine`), how commands are agreed on
+//! (`consensus`).
 
+mod advance;
+pub mod applier;
+pub mod connection;
+pub mod flush;
 pub mod forward;
+pub mod published;
+pub mod queue;
+pub mod reads;
+mod waiters;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::consensus::{NotDone, ReadIndexError, Status};
+use crate::session::SessionId;
+use crate::state_machine::{Command, Op, OpError, Reply};
+use crate::tree::Zxid;
+use crate::watch::Event;
+
+pub use connection::{Connection, OpenError};
+pub use published::{ChangeSet, Published, State};
+pub use reads::{ReadOp, ReadReply};
+
+/// What a connection may ask for.
+#[derive(Debug)]
+pub enum Request {
+    /// Goes through the log; `Sync` and `CloseSession` too.
+    Write(Op),
+    /// Answered from this node's state.
+    Read(ReadOp),
+    /// Keeps its place in the order and is answered with this error: a request that could not be
+    /// decoded, or that does not exist.
+    Refuse(OpError),
+}
+
+/// What a request was answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Response {
+    /// Of a write.
+    Written(Reply),
+    /// Of a read.
+    Read(ReadReply),
+}
+
+/// Why a request has no response.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    /// The state machine decided so.
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// It was not done and will not be.
+    #[error(transparent)]
+    NotDone(#[from] NotDone),
+    /// It may have been done or not; the connection closes.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+}
+
+/// The answer to one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Of the write itself; for a read the last transaction that it saw. Every watch event up to it
+    /// has been queued before, none after it.
+    pub zxid: Zxid,
+    /// What came of it.
+    pub result: Result<Response, RequestError>,
+}
+
+/// Where an answer goes. Called under the publication lock: must only queue.
+pub type ReplyTo = Box<dyn FnOnce(Answer) + Send>;
+
+/// Why the server closes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// The client closed its session.
+    BySession,
+    /// The session has expired.
+    Expired,
+    /// Another connection has taken the session.
+    Moved,
+    /// A request's outcome is unknown.
+    OutcomeUnknown,
+    /// This node may no longer answer its clients: it has not heard from the leader for too long.
+    OutOfTouch,
+    /// This node's state was replaced as a whole, so watch events are missing.
+    StateReplaced,
+    /// This node is stopping.
+    Stopping,
+}
+
+/// The client's side of a connection. Both are called under the publication lock: must only queue.
+pub trait EventSink: Send + Sync {
+    /// A watch has fired.
+    fn event(&self, event: Event);
+    /// The connection must close; nothing follows.
+    fn closed(&self, why: Closed);
+}
+
+/// A future of a read index.
+pub type ReadIndex = Pin<Box<dyn Future<Output = Result<u64, ReadIndexError>> + Send>>;
+
+/// What the front door asks of consensus. A trait so that tests need no ensemble.
+pub trait Replicator: Send + Sync {
+    /// Submits commands in this order; on an error none of them will be done.
+    fn submit(&self, commands: Vec<Command>) -> Result<(), NotDone>;
+    /// The client of this session was heard from.
+    fn touch(&self, session: SessionId, attach: u64);
+    /// May this node answer its clients?
+    fn in_touch(&self, now: Instant) -> bool;
+    /// The index that a linearizable read must wait for.
+    fn read_index(&self) -> ReadIndex;
+    /// Role, term, leader, members.
+    fn status(&self) -> Arc<Status>;
+}
+
+/// What the front door must know of the configuration.
+#[derive(Debug, Clone)]
+pub struct FrontDoorConfig {
+    /// This node; the top byte of the session ids that it gives out.
+    pub node: u64,
+    /// Drawn at each start: an outcome of a former life is nobody's.
+    pub boot: u64,
+    /// Lower and upper bound of a session's timeout, milliseconds.
+    pub session_timeout_ms: (u32, u32),
+    /// How long a command may wait for a leader.
+    pub forward_deadline: Duration,
+    /// How long an opening client that has seen newer state waits for this node to catch up.
+    pub catch_up: Duration,
+}
+
+/// How much clients ask of this node at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientCounts {
+    /// Connections with a session.
+    pub connections: usize,
+    /// Connections that watch something.
+    pub watching: usize,
+    /// Paths that are watched.
+    pub watched_paths: usize,
+    /// Watched paths, counted once per connection.
+    pub watches: usize,
+    /// Writes without an outcome yet.
+    pub outstanding: usize,
+}
+
+/// Where clients' requests come in. Cheap to clone.
+#[derive(Clone)]
+pub struct FrontDoor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: FrontDoorConfig,
+    published: Arc<Published>,
+    replicator: Arc<dyn Replicator>,
+    next_request: AtomicU64,
+    next_connection: AtomicU64,
+    /// For session ids and passwords.
+    chance: Mutex<StdRng>,
+}
+
+impl FrontDoor {
+    /// A front door to `published` and `replicator`; `chance` seeds session ids and passwords and
+    /// must be a good source. Connections whose answers arrive while requests wait behind them are
+    /// driven on `runtime`.
+    pub fn new(
+        config: FrontDoorConfig,
+        published: Arc<Published>,
+        replicator: Arc<dyn Replicator>,
+        chance: StdRng,
+        runtime: &tokio::runtime::Handle,
+    ) -> Self {
+        let inner = Inner {
+            config,
+            published,
+            replicator,
+            next_request: AtomicU64::new(1),
+            next_connection: AtomicU64::new(1),
+            chance: Mutex::new(chance),
+        };
+        let door = Self {
+            inner: Arc::new(inner),
+        };
+        if let Some(work) = door.inner.published.take_work() {
+            runtime.spawn(drive(Arc::downgrade(&door.inner), work));
+        }
+        door
+    }
+
+    /// A new client connection; it has no session yet.
+    pub fn connect(&self, sink: Arc<dyn EventSink>) -> Connection {
+        let id = self.inner.next_connection.fetch_add(1, Ordering::Relaxed);
+        Connection::new(self.clone(), id, sink)
+    }
+
+    /// Looks at the state, under the publication lock: keep it short.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(self.inner.published.lock().state())
+    }
+
+    /// Looks at the state and subscribes to every change after it, in one step.
+    pub fn read_and_follow<R>(
+        &self,
+        look: impl FnOnce(&State) -> R,
+    ) -> (R, broadcast::Receiver<Arc<ChangeSet>>) {
+        let shared = self.inner.published.lock();
+        (look(shared.state()), shared.changes())
+    }
+
+    /// Every change from now on. A receiver that falls behind by [`crate::limits::CHANGES_KEPT`]
+    /// transactions is told so; all end when the state is replaced as a whole.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<ChangeSet>> {
+        self.inner.published.lock().changes()
+    }
+
+    /// Waits until this node's state is no older than the call.
+    pub async fn linearizable(&self) -> Result<(), ReadIndexError> {
+        let index = self.inner.replicator.read_index().await?;
+        let mut progress = self.inner.published.progress();
+        let reached = progress.wait_for(|applied| applied.index >= index).await;
+        reached.map(|_| ()).map_err(|_| ReadIndexError::Stopping)
+    }
+
+    /// May this node answer its clients now? Asked before each answer leaves.
+    pub fn in_touch(&self, now: Instant) -> bool {
+        self.inner.replicator.in_touch(now)
+    }
+
+    /// What this node knows of itself and of the ensemble.
+    pub fn status(&self) -> Arc<Status> {
+        self.inner.replicator.status()
+    }
+
+    /// What `mntr` and the like count.
+    pub fn client_counts(&self) -> ClientCounts {
+        self.inner.published.lock().client_counts()
+    }
+
+    /// The lowest and the highest session timeout, milliseconds.
+    pub fn session_timeout_bounds(&self) -> (u32, u32) {
+        self.inner.config.session_timeout_ms
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&self, why: Closed) {
+        self.inner.published.lock().close_all(why);
+    }
+}
+
+/// Work that must not be done where it arises: on the raft thread, or under the publication lock.
+pub(crate) enum Work {
+    /// Requests of this connection may go on.
+    Advance(Arc<connection::Core>),
+    /// These requests were certainly not done.
+    NotDone(Vec<u64>, NotDone),
+    /// Nobody can tell whether these were done.
+    Unknown(Vec<u64>),
+}
+
+async fn drive(door: std::sync::Weak<Inner>, mut work: mpsc::UnboundedReceiver<Work>) {
+    while let Some(work) = work.recv().await {
+        let Some(inner) = door.upgrade() else {
+            return;
+        };
+        match work {
+            Work::Advance(core) => advance::advance(&inner, &core),
+            Work::NotDone(requests, why) => {
+                let mut shared = inner.published.lock();
+                shared.settle_all(&requests, &RequestError::NotDone(why));
+            }
+            Work::Unknown(requests) => {
+                let mut shared = inner.published.lock();
+                shared.settle_all(&requests, &RequestError::OutcomeUnknown);
+            }
+        }
+    }
+}

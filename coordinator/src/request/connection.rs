@@ -1,0 +1,394 @@
+//! One client's connection: opens or attaches its session, keeps its requests in order, closes.
+//!
+//! ```text
+//!            open                        session closed, expired, moved; outcome unknown; dropped
+//!   Idle ──────────▶ Opening ──▶ Live ─────────────────────────────────────────────────▶ Closed
+//!                       └── refused ──▶ Closed
+//! ```
+//! Locks, in the order in which they may be taken: `Core::order`, the publication lock, `Core::state`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use parking_lot::Mutex;
+use rand::Rng;
+use sha1::{Digest, Sha1};
+use tokio::sync::oneshot;
+
+use super::advance::{advance, command};
+use super::queue::{Kind, Queue};
+use super::waiters::Waiter;
+use super::{Answer, Closed, EventSink, FrontDoor, ReplyTo, Request, RequestError};
+use crate::clock;
+use crate::consensus::NotDone;
+use crate::session::{Password, SessionId};
+use crate::state_machine::{Op, OpError, SessionGrant};
+use crate::tree::{AuthId, Zxid, acl};
+use crate::watch::Event;
+
+/// Why a session could not be opened or attached.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such session, or the password is another.
+    #[error("the session has expired")]
+    Expired,
+    /// The client has seen newer state than this node has.
+    #[error("the client has seen zxid {seen}, this node has applied {applied}")]
+    Behind {
+        /// What the client has seen.
+        seen: Zxid,
+        /// What this node has.
+        applied: Zxid,
+    },
+    /// This node is out of touch with the leader.
+    #[error("this node is out of touch with the leader")]
+    OutOfTouch,
+    /// It was not done, or nobody can tell.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The connection has been closed, or has a session already.
+    #[error("the connection cannot open a session any more")]
+    NotIdle,
+}
+
+/// What the connection's requests carry.
+pub(crate) struct Queued {
+    pub(super) request: Request,
+    /// The identities at the time when the request came in.
+    pub(super) auth: Arc<[AuthId]>,
+}
+
+/// The states of a connection.
+pub(super) enum Phase {
+    Idle,
+    Opening,
+    Live(SessionId, u64),
+    Closed,
+}
+
+/// What the publication side knows of a connection.
+pub(crate) struct Core {
+    pub(super) id: u64,
+    pub(super) sink: Arc<dyn EventSink>,
+    /// Held while requests are started, so that two threads cannot submit them out of order.
+    pub(super) order: Mutex<()>,
+    pub(super) state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) queue: Queue<Queued, ReplyTo, Answer>,
+    auth: Arc<[AuthId]>,
+}
+
+impl Core {
+    /// The session is this connection's. False if the connection has gone meanwhile.
+    pub(super) fn go_live(&self, grant: &SessionGrant) -> bool {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Opening => {
+                state.phase = Phase::Live(grant.id, grant.attach);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Queues an event, unless its znode may not be read by this connection.
+    pub(super) fn tell(&self, event: Event) {
+        let readable = event.acl.as_ref().is_none_or(|list| {
+            let auth = Arc::clone(&self.state.lock().auth);
+            acl::allows(list, acl::READ, &auth)
+        });
+        if readable {
+            self.sink.event(event);
+        }
+    }
+
+    /// The attach number under which this connection holds its session.
+    pub(super) fn attach(&self) -> Option<u64> {
+        match self.state.lock().phase {
+            Phase::Live(_, attach) => Some(attach),
+            _ => None,
+        }
+    }
+
+    /// A write has its answer; gives out all answers that may leave now. True if requests behind it
+    /// may start.
+    pub(super) fn settle(&self, request: u64, answer: Answer) -> bool {
+        let mut state = self.state.lock();
+        if !state.queue.settle(request, answer) {
+            return false;
+        }
+        while let Some((reply, answer)) = state.queue.pop_answered() {
+            reply(answer);
+        }
+        state.queue.can_advance()
+    }
+
+    /// Ends the connection; what is in flight ends as unknown, what never started as not done.
+    /// Returns the session it held and the requests that nobody waits for any more.
+    pub(super) fn close(&self, zxid: Zxid, why: Option<Closed>) -> (Option<SessionId>, Vec<u64>) {
+        let mut state = self.state.lock();
+        let session = match state.phase {
+            Phase::Live(session, _) => Some(session),
+            Phase::Closed => return (None, Vec::new()),
+            Phase::Idle | Phase::Opening => None,
+        };
+        state.phase = Phase::Closed;
+        let forgotten = state.queue.unanswered().collect();
+        let (in_flight, waiting) = state.queue.drain();
+        for (reply, answer) in in_flight {
+            reply(answer.unwrap_or(Answer {
+                zxid,
+                result: Err(RequestError::OutcomeUnknown),
+            }));
+        }
+        for reply in waiting {
+            let result = Err(NotDone::Stopping.into());
+            reply(Answer { zxid, result });
+        }
+        if let Some(why) = why {
+            self.sink.closed(why);
+        }
+        (session, forgotten)
+    }
+}
+
+/// A client's connection, as its wire holds it. Dropping it lets go of the session without closing
+/// it: the client may come back, here or elsewhere, until its timeout.
+pub struct Connection {
+    door: FrontDoor,
+    core: Arc<Core>,
+}
+
+impl Connection {
+    pub(super) fn new(door: FrontDoor, id: u64, sink: Arc<dyn EventSink>) -> Self {
+        let state = State {
+            phase: Phase::Idle,
+            queue: Queue::new(),
+            auth: Arc::from([]),
+        };
+        let core = Arc::new(Core {
+            id,
+            sink,
+            order: Mutex::new(()),
+            state: Mutex::new(state),
+        });
+        Self { door, core }
+    }
+
+    /// This connection's number, for logs; unique within this boot.
+    pub fn id(&self) -> u64 {
+        self.core.id
+    }
+
+    /// The session, once it is open.
+    pub fn session(&self) -> Option<SessionId> {
+        match self.core.state.lock().phase {
+            Phase::Live(session, _) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Opens a new session, or attaches the one of `resume`. The timeout is brought within bounds.
+    pub async fn open(
+        &self,
+        timeout_ms: u32,
+        resume: Option<(SessionId, Password)>,
+        last_zxid_seen: Zxid,
+    ) -> Result<SessionGrant, OpenError> {
+        {
+            let mut state = self.core.state.lock();
+            if !matches!(state.phase, Phase::Idle) {
+                return Err(OpenError::NotIdle);
+            }
+            state.phase = Phase::Opening;
+        }
+        let opened = self.open_now(timeout_ms, resume, last_zxid_seen).await;
+        if opened.is_err() {
+            self.close(None);
+        }
+        opened
+    }
+
+    async fn open_now(
+        &self,
+        timeout_ms: u32,
+        resume: Option<(SessionId, Password)>,
+        last_zxid_seen: Zxid,
+    ) -> Result<SessionGrant, OpenError> {
+        let inner = &self.door.inner;
+        if !inner.replicator.in_touch(clock::now()) {
+            return Err(OpenError::OutOfTouch);
+        }
+        self.catch_up(last_zxid_seen).await?;
+        let (low, high) = inner.config.session_timeout_ms;
+        let timeout_ms = timeout_ms.clamp(low, high);
+        let (session, op) = match resume {
+            Some((session, password)) => {
+                let op = Op::AttachSession {
+                    timeout_ms,
+                    password,
+                };
+                (session, op)
+            }
+            None => {
+                let (session, password) = self.new_session();
+                let op = Op::OpenSession {
+                    timeout_ms,
+                    password,
+                };
+                (session, op)
+            }
+        };
+        let request = inner.next_request.fetch_add(1, Ordering::Relaxed);
+        let (told, opened) = oneshot::channel();
+        let waiter = Waiter::Open(Arc::clone(&self.core), told);
+        inner.published.lock().wait(request, waiter);
+        let command = command(inner, request, session, 0, &[], op);
+        if let Err(not_done) = inner.replicator.submit(vec![command]) {
+            inner.published.lock().forget(&[request]);
+            return Err(RequestError::NotDone(not_done).into());
+        }
+        match opened.await {
+            Ok(Ok(grant)) => Ok(grant),
+            Ok(Err(RequestError::Op(OpError::SessionExpired { .. }))) => Err(OpenError::Expired),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(RequestError::OutcomeUnknown.into()),
+        }
+    }
+
+    /// A client that has seen newer state than this node must not see time run backwards.
+    async fn catch_up(&self, seen: Zxid) -> Result<(), OpenError> {
+        let inner = &self.door.inner;
+        let mut progress = inner.published.progress();
+        let reached = progress.wait_for(|applied| applied.zxid >= seen);
+        if tokio::time::timeout(inner.config.catch_up, reached)
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        let applied = inner.published.progress().borrow().zxid;
+        Err(OpenError::Behind { seen, applied })
+    }
+
+    fn new_session(&self) -> (SessionId, Password) {
+        let inner = &self.door.inner;
+        let mut chance = inner.chance.lock();
+        let low = loop {
+            // 56 random bits; 0 below the node's byte is left out, so no id is 0.
+            match chance.random::<u64>() >> 8 {
+                0 => {}
+                low => break low,
+            }
+        };
+        let id = (inner.config.node << 56) | low;
+        (SessionId(id.cast_signed()), chance.random())
+    }
+
+    /// Adds an identity to what later requests may do. Only `digest` proves one: `user:password`.
+    pub fn add_auth(&self, scheme: &str, credentials: &[u8]) -> Result<(), OpError> {
+        let id = match (scheme, std::str::from_utf8(credentials)) {
+            ("digest", Ok(text)) => digest_id(text).ok_or(OpError::AuthFailed)?,
+            _ => return Err(OpError::AuthFailed),
+        };
+        let mut state = self.core.state.lock();
+        if !state.auth.contains(&id) {
+            state.auth = state.auth.iter().cloned().chain([id]).collect();
+        }
+        Ok(())
+    }
+
+    /// The identities proved so far.
+    pub fn auth(&self) -> Arc<[AuthId]> {
+        Arc::clone(&self.core.state.lock().auth)
+    }
+
+    /// The client was heard from.
+    pub fn touch(&self) {
+        let state = self.core.state.lock();
+        if let Phase::Live(session, attach) = state.phase {
+            drop(state);
+            self.door.inner.replicator.touch(session, attach);
+        }
+    }
+
+    /// Adds requests behind those before, and starts what may start. Each `ReplyTo` is called once,
+    /// in the order of requests.
+    pub fn send(&self, requests: impl IntoIterator<Item = (Request, ReplyTo)>) {
+        self.touch();
+        {
+            let mut state = self.core.state.lock();
+            let live = matches!(state.phase, Phase::Live(..));
+            for (request, reply) in requests {
+                if !live {
+                    let result = Err(NotDone::Stopping.into());
+                    let zxid = Zxid(0);
+                    reply(Answer { zxid, result });
+                    continue;
+                }
+                let kind = match &request {
+                    Request::Write(_) => Kind::Write,
+                    Request::Read(_) | Request::Refuse(_) => Kind::Read,
+                };
+                let auth = Arc::clone(&state.auth);
+                state.queue.push(kind, Queued { request, auth }, reply);
+            }
+        }
+        advance(&self.door.inner, &self.core);
+    }
+
+    /// One request, and its answer. The request is in its place in the order when this returns;
+    /// the future only waits. An answer that this node may no longer give becomes unknown.
+    pub fn request(&self, request: Request) -> impl Future<Output = Answer> + Send + use<> {
+        let (told, answered) = oneshot::channel();
+        let reply: ReplyTo = Box::new(move |answer| {
+            // Whoever asked may have gone.
+            let _ = told.send(answer);
+        });
+        self.send([(request, reply)]);
+        let door = self.door.clone();
+        async move {
+            let unknown = |zxid| Answer {
+                zxid,
+                result: Err(RequestError::OutcomeUnknown),
+            };
+            match answered.await {
+                Ok(answer) if door.in_touch(clock::now()) => answer,
+                Ok(answer) => unknown(answer.zxid),
+                Err(_) => unknown(Zxid(0)),
+            }
+        }
+    }
+
+    /// The last transaction applied here, told under the publication lock: for a ping's answer,
+    /// which waits for nothing.
+    pub fn ping(&self, reply: impl FnOnce(Zxid)) {
+        self.touch();
+        let shared = self.door.inner.published.lock();
+        reply(shared.zxid());
+    }
+
+    fn close(&self, why: Option<Closed>) {
+        self.door.inner.published.lock().close(&self.core, why);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close(None);
+    }
+}
+
+/// ZooKeeper's digest: `user:base64(sha1(user:password))`.
+fn digest_id(credentials: &str) -> Option<AuthId> {
+    let (user, _) = credentials.split_once(':')?;
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha1::digest(credentials));
+    Some(AuthId {
+        scheme: "digest".to_owned(),
+        id: format!("{user}:{hash}"),
+    })
+}

@@ -1,0 +1,268 @@
+//! What can be read, and how watches are armed: looking and arming are one step under the
+//! publication lock, so that no change falls between them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::connection::Core;
+use super::published::Shared;
+use crate::session::SessionId;
+use crate::state_machine::{Failure, OpError};
+use crate::storage::{Store, StoreError};
+use crate::tree::{Acl, AuthId, Stat, path};
+use crate::watch::{Rearm, RemoveKind, WatchKind};
+
+/// A read. `watch` leaves a one-shot watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadOp {
+    /// Data and stat.
+    Get {
+        /// The znode.
+        path: String,
+        /// For its data and its end.
+        watch: bool,
+    },
+    /// The stat, or that there is no such znode.
+    Exists {
+        /// The znode.
+        path: String,
+        /// For its data and its end, or for its creation.
+        watch: bool,
+    },
+    /// Names of the children, and the stat.
+    Children {
+        /// The znode.
+        path: String,
+        /// For its children and its end.
+        watch: bool,
+    },
+    /// ACL and stat.
+    Acl {
+        /// The znode.
+        path: String,
+    },
+    /// Paths of this session's ephemeral znodes.
+    Ephemerals {
+        /// Only those that begin with it.
+        prefix: String,
+    },
+    /// How many znodes lie below one, at any depth.
+    CountDescendants {
+        /// The znode.
+        path: String,
+    },
+    /// Keeps its place in the order, and is answered with nothing.
+    Nothing,
+    /// Leaves a persistent watch.
+    AddWatch {
+        /// The znode, which need not exist.
+        path: String,
+        /// All below it as well?
+        recursive: bool,
+    },
+    /// Is there such a watch of this connection?
+    HasWatch {
+        /// The znode.
+        path: String,
+        /// Any of these will do.
+        kind: RemoveKind,
+    },
+    /// Removes this connection's watches.
+    RemoveWatches {
+        /// The znode.
+        path: String,
+        /// All of these.
+        kind: RemoveKind,
+    },
+    /// Arms again what a client watched elsewhere, and tells what it missed.
+    SetWatches(Rearm),
+    /// Several reads of one state, each with its own result.
+    Many(Vec<ReadOp>),
+}
+
+/// What a read was answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadReply {
+    /// Of `Get`; null data is not empty data.
+    Data(Option<Bytes>, Stat),
+    /// Of `Exists`.
+    Exists(Option<Stat>),
+    /// Of `Children`.
+    Children(Vec<String>, Stat),
+    /// Of `Acl`.
+    Acl(Vec<Acl>, Stat),
+    /// Of `Ephemerals`.
+    Paths(Vec<String>),
+    /// Of `CountDescendants`.
+    Count(u64),
+    /// Of `HasWatch` and `RemoveWatches`: was there one?
+    Found(bool),
+    /// Of `AddWatch`, `SetWatches` and `Nothing`.
+    Done,
+    /// Of `Many`, in order.
+    Many(Vec<Result<ReadReply, OpError>>),
+}
+
+/// Why a read ended without a reply.
+pub(super) enum ReadFailure {
+    /// The caller's.
+    Op(OpError),
+    /// The store failed; the node cannot go on.
+    Store(StoreError),
+}
+
+impl From<OpError> for ReadFailure {
+    fn from(error: OpError) -> Self {
+        Self::Op(error)
+    }
+}
+
+impl From<StoreError> for ReadFailure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for ReadFailure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Op(error) => Self::Op(error),
+            Failure::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+fn valid(path: &str) -> Result<(), OpError> {
+    path::validate(path).map_err(OpError::BadArguments)
+}
+
+impl Shared {
+    /// Answers one read of `core`, which holds `session`.
+    pub(super) fn read(
+        &mut self,
+        core: &Arc<Core>,
+        session: SessionId,
+        auth: &[AuthId],
+        op: ReadOp,
+    ) -> Result<ReadReply, ReadFailure> {
+        match op {
+            ReadOp::Get { path, watch } => self.get(core, auth, &path, watch),
+            ReadOp::Exists { path, watch } => self.exists(core, &path, watch),
+            ReadOp::Children { path, watch } => self.children(core, auth, &path, watch),
+            ReadOp::Acl { path } => {
+                valid(&path)?;
+                let (acl, stat) = self.state().acl(&path, auth)?;
+                Ok(ReadReply::Acl(acl, stat))
+            }
+            ReadOp::Ephemerals { prefix } => {
+                let paths = self.state().store().ephemerals(session)?;
+                let with_prefix = paths.iter().filter(|path| path.starts_with(&prefix));
+                Ok(ReadReply::Paths(
+                    with_prefix.map(|p| p.to_string()).collect(),
+                ))
+            }
+            ReadOp::CountDescendants { path } => self.count_descendants(&path),
+            ReadOp::Nothing => Ok(ReadReply::Done),
+            ReadOp::AddWatch { path, recursive } => {
+                valid(&path)?;
+                let kind = match recursive {
+                    true => WatchKind::PersistentRecursive,
+                    false => WatchKind::Persistent,
+                };
+                self.watches.arm(core.id, &path, kind);
+                Ok(ReadReply::Done)
+            }
+            ReadOp::HasWatch { path, kind } => Ok(ReadReply::Found(
+                self.watches.is_armed(core.id, &path, kind),
+            )),
+            ReadOp::RemoveWatches { path, kind } => {
+                Ok(ReadReply::Found(self.watches.remove(core.id, &path, kind)))
+            }
+            ReadOp::SetWatches(watches) => self.set_watches(core, &watches),
+            ReadOp::Many(ops) => {
+                let mut replies = Vec::with_capacity(ops.len());
+                for op in ops {
+                    replies.push(match self.read(core, session, auth, op) {
+                        Ok(reply) => Ok(reply),
+                        Err(ReadFailure::Op(error)) => Err(error),
+                        Err(failure @ ReadFailure::Store(_)) => return Err(failure),
+                    });
+                }
+                Ok(ReadReply::Many(replies))
+            }
+        }
+    }
+
+    fn get(
+        &mut self,
+        core: &Core,
+        auth: &[AuthId],
+        path: &str,
+        watch: bool,
+    ) -> Result<ReadReply, ReadFailure> {
+        valid(path)?;
+        let (data, stat) = self.state().get(path, auth)?;
+        if watch {
+            self.watches.arm(core.id, path, WatchKind::Data);
+        }
+        Ok(ReadReply::Data(data, stat))
+    }
+
+    fn exists(&mut self, core: &Core, path: &str, watch: bool) -> Result<ReadReply, ReadFailure> {
+        valid(path)?;
+        let stat = self.state().exists(path)?;
+        if watch {
+            self.watches.arm(core.id, path, WatchKind::Exists);
+        }
+        Ok(ReadReply::Exists(stat))
+    }
+
+    fn children(
+        &mut self,
+        core: &Core,
+        auth: &[AuthId],
+        path: &str,
+        watch: bool,
+    ) -> Result<ReadReply, ReadFailure> {
+        valid(path)?;
+        let (names, stat) = self.state().children(path, auth)?;
+        if watch {
+            self.watches.arm(core.id, path, WatchKind::Child);
+        }
+        Ok(ReadReply::Children(names, stat))
+    }
+
+    fn count_descendants(&self, path: &str) -> Result<ReadReply, ReadFailure> {
+        valid(path)?;
+        if self.state().exists(path)?.is_none() {
+            let path = path.to_owned();
+            return Err(OpError::NoNode { path }.into());
+        }
+        let store = self.state().store();
+        let mut open = vec![path.to_owned()];
+        let mut count: u64 = 0;
+        while let Some(parent) = open.pop() {
+            let names = store.children(&parent, None, usize::MAX)?;
+            count += names.len() as u64;
+            open.extend(names.iter().map(|name| path::child(&parent, name)));
+        }
+        Ok(ReadReply::Count(count))
+    }
+
+    /// Each watch either fires at once, for what happened after the zxid that the client has seen,
+    /// or is armed.
+    fn set_watches(&mut self, core: &Core, watches: &Rearm) -> Result<ReadReply, ReadFailure> {
+        let now = self.zxid();
+        let Shared {
+            state,
+            watches: table,
+            ..
+        } = self;
+        let missed = table.rearm(core.id, watches, now, |path| state.store().node(path))?;
+        for event in missed {
+            core.tell(event);
+        }
+        Ok(ReadReply::Done)
+    }
+}

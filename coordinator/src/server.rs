@@ -1,0 +1,357 @@
+//! Builds the rooms of one node, starts them, and stops them in reverse order.
+//!
+//! ```text
+//!   start: state ─▶ published ─▶ consensus ─▶ front door ─▶ gRPC, client port, watchman
+//!   stop:  client port closes, its connections end ─▶ consensus hands over and ends ─▶ state
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::{Config, Endpoint, Role};
+use crate::consensus::{
+    Consensus, ConsensusConfig, Fatal, Listeners, Member, NotDone, StartError, Status, Unanswered,
+};
+use crate::request::applier::PublishedApplier;
+use crate::request::flush::{FlushedIndex, Flusher};
+use crate::request::{Closed, FrontDoor, FrontDoorConfig, Published, ReadIndex, Replicator};
+use crate::session::SessionId;
+use crate::state_machine::{Command, StateMachine};
+use crate::storage::checkpoint::CheckpointError;
+use crate::storage::{HistoryBounds, StateFolder, StoreError};
+use crate::wire::listener::Listener;
+use crate::wire::zk::Services;
+
+/// How often the watchman looks whether this node may still answer its clients. Each answer asks
+/// too; this is for clients that wait.
+const WATCHMAN_PERIOD: Duration = Duration::from_millis(100);
+
+/// How long an opening client that has seen newer state waits for this node.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// gRPC connections that may wait to be taken.
+const GRPC_BACKLOG: usize = 64;
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A folder could not be made.
+    #[error("cannot make the folder {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A port could not be bound.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen {
+        /// The key that names it.
+        key: &'static str,
+        /// Where.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The state could not be opened.
+    #[error("cannot open the state: {0}")]
+    State(#[from] StoreError),
+    /// Its folder could not be opened.
+    #[error("cannot open the state: {0}")]
+    StateFolder(#[from] CheckpointError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// Consensus could not start.
+    #[error("cannot start consensus: {0}")]
+    Consensus(#[from] StartError),
+}
+
+/// A node that runs.
+pub struct Server {
+    door: FrontDoor,
+    consensus: Consensus,
+    client_address: SocketAddr,
+    shutdown: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    flusher: Flusher,
+}
+
+/// Runs a node until `shutdown`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let server = Server::start(config).await?;
+    shutdown.cancelled().await;
+    server.stop().await;
+    Ok(())
+}
+
+/// From now on a panic of any thread ends the process, after a log line: a node of which a part is
+/// missing must not look alive.
+pub fn exit_on_panic() {
+    let former = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        former(panic);
+        tracing::error!(%panic, "a bug: this node ends");
+        // Not `exit`: other threads still use what its handlers would take down.
+        std::process::abort();
+    }));
+}
+
+impl Server {
+    /// Starts every room; returns once clients can connect.
+    pub async fn start(config: Config) -> Result<Self, RunError> {
+        config.warn_of_ignored_keys();
+        make_folders(&config)?;
+        let mut chance = StdRng::from_os_rng();
+        let boot = chance.random();
+        let folder = StateFolder::new(&config.data_dir.join("state"), history_bounds(&config))?;
+        let state = StateMachine::open(folder.open()?)?;
+        let published = Published::new(state, config.node, boot, Box::new(exit_on_fatal));
+        let client_socket = bind_client_port(&config.client).await?;
+        let client_address = local_address(&client_socket, &config.client)?;
+        let flushed = FlushedIndex::default();
+        let applier = PublishedApplier::new(Arc::clone(&published), folder, flushed.clone());
+        let consensus = start_consensus(&config, boot, applier, &published)?;
+        let flusher = Flusher::start(Arc::clone(&published), flushed);
+        let flusher = flusher.map_err(RunError::Thread)?;
+        let replicator = Arc::new(Replicated(consensus.clone()));
+        let runtime = tokio::runtime::Handle::current();
+        let door_config = front_door_config(&config, boot);
+        let door = FrontDoor::new(door_config, published, replicator, chance, &runtime);
+
+        let shutdown = CancellationToken::new();
+        let (grpc, grpc_incoming) = mpsc::channel(GRPC_BACKLOG);
+        let listener = Listener {
+            socket: client_socket,
+            services: Services::new(door.clone(), config.clone()),
+            grpc,
+            max_client_cnxns: config.max_client_cnxns,
+        };
+        let tasks = vec![
+            tokio::spawn(listener.run(shutdown.clone())),
+            tokio::spawn(watchman(door.clone(), shutdown.clone())),
+        ];
+        drop(grpc_incoming);
+        tracing::info!(node = config.node, %client_address, "this node runs");
+        Ok(Self {
+            door,
+            consensus,
+            client_address,
+            shutdown,
+            tasks,
+            flusher,
+        })
+    }
+
+    /// Where clients connect; the port that the system chose if 0 was configured.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// The front door, for programs that hold a node in their own process.
+    pub fn front_door(&self) -> &FrontDoor {
+        &self.door
+    }
+
+    /// Stops every room, the last one first.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.door.close_all(Closed::Stopping);
+        for task in self.tasks {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+        self.consensus.shutdown().await;
+        // Nothing is applied any more.
+        let flusher = self.flusher;
+        let flushed = tokio::task::spawn_blocking(|| flusher.stop()).await;
+        flushed.expect("the flush thread ends without a panic");
+        tracing::info!("this node has stopped");
+    }
+}
+
+fn exit_on_fatal(fatal: &Fatal) {
+    tracing::error!(reason = %fatal, "this node cannot go on");
+    std::process::abort();
+}
+
+fn make_folders(config: &Config) -> Result<(), RunError> {
+    for path in [&config.data_dir, &config.data_log_dir] {
+        std::fs::create_dir_all(path).map_err(|source| RunError::Folder {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+fn listen_error<'a>(
+    key: &'static str,
+    endpoint: &'a Endpoint,
+) -> impl FnOnce(io::Error) -> RunError + 'a {
+    move |source| RunError::Listen {
+        key,
+        address: endpoint.to_string(),
+        source,
+    }
+}
+
+async fn bind_client_port(endpoint: &Endpoint) -> Result<TcpListener, RunError> {
+    let address = (endpoint.host.as_str(), endpoint.port);
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(listen_error("clientPort", endpoint))
+}
+
+fn local_address(socket: &TcpListener, endpoint: &Endpoint) -> Result<SocketAddr, RunError> {
+    socket
+        .local_addr()
+        .map_err(listen_error("clientPort", endpoint))
+}
+
+/// Binds one of the ports between nodes.
+fn bind_peer_port(
+    key: &'static str,
+    host: &str,
+    port: u16,
+) -> Result<std::net::TcpListener, RunError> {
+    let endpoint = Endpoint {
+        host: host.to_owned(),
+        port,
+    };
+    let bound = (host, port).to_socket_addrs().and_then(|addresses| {
+        std::net::TcpListener::bind(addresses.collect::<Vec<_>>().as_slice())
+    });
+    bound.map_err(listen_error(key, &endpoint))
+}
+
+fn history_bounds(config: &Config) -> HistoryBounds {
+    HistoryBounds {
+        max_age_ms: i64::try_from(config.history_retention.as_millis()).unwrap_or(i64::MAX),
+        max_bytes: config.history_retention_bytes,
+    }
+}
+
+fn start_consensus(
+    config: &Config,
+    boot: u64,
+    applier: PublishedApplier,
+    published: &Arc<Published>,
+) -> Result<Consensus, RunError> {
+    let own = config.own_server();
+    let host = match config.quorum_listen_on_all_ips {
+        true => "0.0.0.0",
+        false => own.host.as_str(),
+    };
+    let listeners = Listeners {
+        quorum: bind_peer_port("quorumPort", host, own.quorum_port)?,
+        bulk: bind_peer_port("electionPort", host, own.election_port)?,
+    };
+    let applier = Box::new(applier);
+    let unanswered: Arc<dyn Unanswered> = Arc::clone(published) as _;
+    let runtime = tokio::runtime::Handle::current();
+    let consensus_config = consensus_config(config, boot);
+    let started = Consensus::start(&consensus_config, listeners, applier, &unanswered, &runtime);
+    Ok(started?)
+}
+
+fn consensus_config(config: &Config, boot: u64) -> ConsensusConfig {
+    let member = |host: &str, port| {
+        let host = host.to_owned();
+        Endpoint { host, port }.to_string()
+    };
+    let members: BTreeMap<u64, Member> = config
+        .servers
+        .iter()
+        .map(|server| {
+            let member = Member {
+                quorum: member(&server.host, server.quorum_port),
+                bulk: member(&server.host, server.election_port),
+                learner: server.role == Role::Observer,
+            };
+            (server.node, member)
+        })
+        .collect();
+    let folder = config.data_log_dir.join("raft");
+    let shortest_ms = u64::from(config.min_session_timeout_ms);
+    ConsensusConfig {
+        election_timeout_ms: millis(config.election_timeout),
+        // Half a tick; more often where sessions may be so short that this would be too late.
+        report_period_ms: (millis(config.tick) / 2).min(shortest_ms / 4).max(1),
+        shortest_session_timeout_ms: shortest_ms,
+        forward_deadline_ms: millis(forward_deadline(config)),
+        ..ConsensusConfig::new(config.node, boot, members, folder)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn forward_deadline(config: &Config) -> Duration {
+    config.tick.saturating_mul(config.sync_limit)
+}
+
+fn front_door_config(config: &Config, boot: u64) -> FrontDoorConfig {
+    FrontDoorConfig {
+        node: config.node,
+        boot,
+        session_timeout_ms: (config.min_session_timeout_ms, config.max_session_timeout_ms),
+        forward_deadline: forward_deadline(config),
+        catch_up: CATCH_UP,
+    }
+}
+
+/// Closes the connections of clients that wait for nothing while this node is out of touch.
+async fn watchman(door: FrontDoor, shutdown: CancellationToken) {
+    let mut period = tokio::time::interval(WATCHMAN_PERIOD);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = period.tick() => {}
+        }
+        if !door.in_touch(clock::now()) {
+            door.close_all(Closed::OutOfTouch);
+        }
+    }
+}
+
+/// Consensus as the front door sees it.
+struct Replicated(Consensus);
+
+impl Replicator for Replicated {
+    fn submit(&self, commands: Vec<Command>) -> Result<(), NotDone> {
+        self.0.submit(commands)
+    }
+
+    fn touch(&self, session: SessionId, attach: u64) {
+        self.0.touch(session, attach);
+    }
+
+    fn in_touch(&self, now: Instant) -> bool {
+        self.0.in_touch(now)
+    }
+
+    fn read_index(&self) -> ReadIndex {
+        let consensus = self.0.clone();
+        Box::pin(async move { consensus.read_index().await })
+    }
+
+    fn status(&self) -> Arc<Status> {
+        self.0.status()
+    }
+}

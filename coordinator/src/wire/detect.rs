@@ -1,0 +1,134 @@
+//! What does a connection speak? The first four bytes tell.
+//!
+//! ```text
+//!   00 ?? ?? ??   jute: the length of a handshake
+//!   16 ?? ?? ??   TLS
+//!   "PRI "        HTTP/2, that is gRPC
+//!   else          a four-letter word
+//! ```
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The protocol of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// ZooKeeper's.
+    Jute,
+    /// Not served yet.
+    Tls,
+    /// gRPC.
+    Http2,
+    /// A word, and the connection closes.
+    FourLetterWord,
+}
+
+/// The first bytes of a connection.
+pub const HEAD_BYTES: usize = 4;
+
+/// Tells the protocol by the first four bytes.
+pub fn protocol(head: [u8; HEAD_BYTES]) -> Protocol {
+    match head {
+        [0x00, ..] => Protocol::Jute,
+        [0x16, ..] => Protocol::Tls,
+        [b'P', b'R', b'I', b' '] => Protocol::Http2,
+        _ => Protocol::FourLetterWord,
+    }
+}
+
+/// Reads the first four bytes; the caller sets the deadline.
+pub async fn read_head(stream: &mut TcpStream) -> io::Result<[u8; HEAD_BYTES]> {
+    let mut head = [0; HEAD_BYTES];
+    stream.read_exact(&mut head).await?;
+    Ok(head)
+}
+
+/// A connection whose first four bytes have been read, and are read again.
+#[derive(Debug)]
+pub struct Rewound {
+    head: [u8; HEAD_BYTES],
+    /// How many of `head` have been read again.
+    given: usize,
+    stream: TcpStream,
+}
+
+impl Rewound {
+    /// Puts `head` back in front of `stream`.
+    pub fn new(head: [u8; HEAD_BYTES], stream: TcpStream) -> Self {
+        Self {
+            head,
+            given: 0,
+            stream,
+        }
+    }
+
+    /// The connection below; its first bytes are missing.
+    pub fn get_ref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.given < HEAD_BYTES {
+            let rest = &self.head[self.given..];
+            let count = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..count]);
+            self.given += count;
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_bytes_tell_the_protocol() {
+        assert_eq!(protocol([0, 0, 0, 44]), Protocol::Jute);
+        assert_eq!(protocol([0x16, 3, 1, 2]), Protocol::Tls);
+        assert_eq!(protocol(*b"PRI "), Protocol::Http2);
+        assert_eq!(protocol(*b"ruok"), Protocol::FourLetterWord);
+        assert_eq!(protocol(*b"PRIX"), Protocol::FourLetterWord);
+    }
+}

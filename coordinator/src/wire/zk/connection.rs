@@ -1,0 +1,363 @@
+//! One client's socket: a reader that starts requests, and a writer that empties the outbox.
+//!
+//! The reader parses every frame that a read brought and starts them together; it stops reading
+//! while too many requests are unanswered. The writer puts everything that is ready into one write,
+//! and asks before each whether this node may still answer its clients.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use zweig_proto::zk::frame::{BadFrame, split_frame};
+use zweig_proto::zk::op::AuthRequest;
+use zweig_proto::zk::{
+    ConnectRequest, DecodeError, ErrorCode, Jute, OpCode, Reader, RequestHeader, xid,
+};
+
+use super::dispatch::{self, Caller};
+use super::handshake::{self, Handshake};
+use super::outbox::{End, Item, Outbox};
+use super::{ClientInfo, Services, encode};
+use crate::clock;
+use crate::limits;
+use crate::request::{Closed, Connection, ReplyTo, Request};
+
+/// How long a connection may take for its whole first frame.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a write may take before the client counts as gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Room for one read.
+const READ_BYTES: usize = 16 << 10;
+
+/// Above this a write is not gathered further.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Why a connection ended; for the log.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("closed by the client")]
+    ByClient,
+    #[error("closed by this node: {0:?}")]
+    ByServer(End),
+    #[error("no answer can be given")]
+    NoAnswer,
+    #[error("this node is stopping")]
+    Stopping,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("the client does not read its answers")]
+    WriteDeadline,
+    #[error(transparent)]
+    Frame(#[from] BadFrame),
+    #[error("a request header cannot be read: {0}")]
+    Header(#[from] DecodeError),
+}
+
+/// Serves a connection whose first four bytes, `head`, have been read.
+pub async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    head: [u8; 4],
+    services: Arc<Services>,
+    shutdown: CancellationToken,
+) {
+    let outbox = Outbox::new();
+    let connection = services.door.connect(outbox.clone());
+    let (mut from_client, mut to_client) = stream.into_split();
+    let mut buffer = BytesMut::from(&head[..]);
+    let handshake = tokio::select! {
+        () = shutdown.cancelled() => return,
+        handshake = shake_hands(&mut from_client, &mut buffer, &connection) => handshake,
+    };
+    let (answer, grant) = match handshake {
+        Ok(Handshake::Open(answer, grant)) => (answer, grant),
+        Ok(Handshake::Expired(answer)) => {
+            tracing::info!(%peer, "the session asked for has expired");
+            send_last(&mut to_client, &answer).await;
+            return;
+        }
+        Ok(Handshake::Refused(reason)) => {
+            tracing::info!(%peer, %reason, "no session");
+            return;
+        }
+        Err(reason) => {
+            tracing::info!(%peer, %reason, "no handshake");
+            return;
+        }
+    };
+    let info = Arc::new(ClientInfo {
+        peer,
+        session: AtomicI64::new(grant.id.0),
+        timeout_ms: AtomicU64::new(grant.timeout_ms.into()),
+        received: AtomicU64::new(1),
+        sent: AtomicU64::new(1),
+    });
+    let _registered = Registered::new(&services, connection.id(), Arc::clone(&info));
+    tracing::debug!(%peer, session = %grant.id, timeout_ms = grant.timeout_ms, "session open");
+    if to_client.write_all(&answer).await.is_err() {
+        return;
+    }
+    let shared = Arc::new(Client {
+        connection,
+        services: Arc::clone(&services),
+        outbox,
+        info,
+    });
+    let writing = tokio::spawn(write_all(Arc::clone(&shared), to_client));
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ended::Stopping,
+        ended = read_all(&shared, from_client, buffer) => ended,
+        ended = writing => match ended {
+            Ok(ended) => ended,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        },
+    };
+    shared.outbox.end(End::Server(Closed::Stopping));
+    tracing::debug!(%peer, session = %grant.id, reason = %ended, "connection ended");
+}
+
+/// What reader and writer share.
+struct Client {
+    connection: Connection,
+    services: Arc<Services>,
+    outbox: Arc<Outbox>,
+    info: Arc<ClientInfo>,
+}
+
+/// Keeps a connection in the list of `stat` and `cons`.
+struct Registered<'a> {
+    services: &'a Services,
+    id: u64,
+}
+
+impl<'a> Registered<'a> {
+    fn new(services: &'a Services, id: u64, info: Arc<ClientInfo>) -> Self {
+        services.clients.lock().insert(id, info);
+        Self { services, id }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.services.clients.lock().remove(&self.id);
+    }
+}
+
+async fn shake_hands(
+    stream: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    connection: &Connection,
+) -> Result<Handshake, Ended> {
+    let read = async {
+        loop {
+            if let Some(frame) = split_frame(buffer, limits::HANDSHAKE_FRAME_BYTES)? {
+                return Ok(ConnectRequest::from_bytes(frame)?);
+            }
+            if stream.read_buf(buffer).await? == 0 {
+                return Err(Ended::ByClient);
+            }
+        }
+    };
+    let request = match tokio::time::timeout(HANDSHAKE_DEADLINE, read).await {
+        Ok(request) => request?,
+        Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+    };
+    Ok(handshake::open(connection, request).await)
+}
+
+/// Writes what is the last word; whether the client hears it is not our concern any more.
+async fn send_last(stream: &mut OwnedWriteHalf, bytes: &[u8]) {
+    let sent = tokio::time::timeout(WRITE_DEADLINE, stream.write_all(bytes)).await;
+    if matches!(sent, Ok(Ok(()))) {
+        let _ = stream.shutdown().await;
+    }
+}
+
+async fn read_all(client: &Arc<Client>, mut stream: OwnedReadHalf, mut buffer: BytesMut) -> Ended {
+    let depth = Arc::new(Semaphore::new(limits::PIPELINE_DEPTH));
+    loop {
+        if let Err(ended) = start_all(client, &mut buffer, &depth).await {
+            return ended;
+        }
+        buffer.reserve(READ_BYTES);
+        match stream.read_buf(&mut buffer).await {
+            Ok(0) => return Ended::ByClient,
+            Ok(_) => {}
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+/// Starts every request whose frame is whole.
+async fn start_all(
+    client: &Arc<Client>,
+    buffer: &mut BytesMut,
+    depth: &Arc<Semaphore>,
+) -> Result<(), Ended> {
+    let mut batch = Vec::new();
+    let mut packets = 0;
+    let result = loop {
+        let frame = match split_frame(buffer, client.services.config.jute_max_buffer) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error.into()),
+        };
+        packets += 1;
+        let permit = match Arc::clone(depth).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                client.connection.send(std::mem::take(&mut batch));
+                let permit = Arc::clone(depth).acquire_owned().await;
+                permit.expect("the semaphore is never closed")
+            }
+        };
+        if let Err(ended) = start(client, frame, permit, &mut batch) {
+            break Err(ended);
+        }
+    };
+    if packets > 0 {
+        client.services.metrics.received(packets);
+        client.info.received.fetch_add(packets, Ordering::Relaxed);
+        client.connection.send(batch);
+    }
+    result
+}
+
+fn start(
+    client: &Client,
+    frame: Bytes,
+    permit: OwnedSemaphorePermit,
+    batch: &mut Vec<(Request, ReplyTo)>,
+) -> Result<(), Ended> {
+    let mut body = Reader::new(frame);
+    let header = RequestHeader::read(&mut body)?;
+    match OpCode::from_number(header.op) {
+        Some(OpCode::Ping) => {
+            client.connection.ping(|zxid| {
+                let (xid, zxid, err) = (xid::PING, zxid.0, ErrorCode::OK);
+                client.outbox.push(Item::Header { xid, zxid, err });
+            });
+            return Ok(());
+        }
+        Some(OpCode::Auth) => {
+            authenticate(client, &header, &mut body);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let auth = client.connection.auth();
+    let caller = Caller {
+        address: client.info.peer.ip(),
+        auth: &auth,
+    };
+    let (request, shape) = match dispatch::decode(header.op, &mut body, &caller) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            let (op, peer) = (header.op, client.info.peer);
+            tracing::info!(%peer, op, %error, "a request cannot be decoded");
+            dispatch::malformed()
+        }
+    };
+    let (outbox, received) = (Arc::clone(&client.outbox), clock::now());
+    let xid = header.xid;
+    let reply: ReplyTo = Box::new(move |answer| {
+        outbox.push(Item::Reply {
+            xid,
+            shape,
+            answer,
+            received,
+            _permit: permit,
+        });
+    });
+    batch.push((request, reply));
+    Ok(())
+}
+
+/// Like ZooKeeper: at once, outside the order of requests; what is not proved ends the connection.
+fn authenticate(client: &Client, header: &RequestHeader, body: &mut Reader) {
+    let proved = AuthRequest::read(body).is_ok_and(|request| {
+        let credentials = request.auth.unwrap_or_default();
+        let added = client.connection.add_auth(&request.scheme, &credentials);
+        added.is_ok()
+    });
+    let err = match proved {
+        true => ErrorCode::OK,
+        false => ErrorCode::AUTH_FAILED,
+    };
+    let (xid, zxid) = (header.xid, 0);
+    client.outbox.push(Item::Header { xid, zxid, err });
+    if !proved {
+        tracing::info!(peer = %client.info.peer, "an identity was not proved: closed");
+        client.outbox.end(End::AuthFailed);
+    }
+}
+
+async fn write_all(client: Arc<Client>, mut stream: OwnedWriteHalf) -> Ended {
+    let mut items = Vec::new();
+    let mut bytes = BytesMut::with_capacity(READ_BYTES);
+    loop {
+        let end = client.outbox.take(&mut items).await;
+        let mut queued = items.drain(..).peekable();
+        while queued.peek().is_some() {
+            let batch = queued.by_ref();
+            if let Err(ended) = write_some(&client, batch, &mut bytes, &mut stream).await {
+                return ended;
+            }
+        }
+        drop(queued);
+        if let Some(end) = end {
+            // The client reads what was written before it sees the end.
+            let _ = stream.shutdown().await;
+            return Ended::ByServer(end);
+        }
+    }
+}
+
+/// Encodes items until they fill one write, and writes them.
+async fn write_some(
+    client: &Client,
+    items: impl Iterator<Item = Item>,
+    bytes: &mut BytesMut,
+    stream: &mut OwnedWriteHalf,
+) -> Result<(), Ended> {
+    bytes.clear();
+    let now = clock::now();
+    let mut packets = 0;
+    let mut unanswerable = false;
+    for item in items {
+        if encode::put(&item, bytes).is_err() {
+            unanswerable = true;
+            break;
+        }
+        packets += 1;
+        if let Item::Reply { received, .. } = item {
+            let took = now.saturating_duration_since(received);
+            client.services.metrics.answered(took);
+        }
+        if bytes.len() >= WRITE_BYTES {
+            break;
+        }
+    }
+    if !client.services.door.in_touch(now) {
+        return Err(Ended::ByServer(End::Server(Closed::OutOfTouch)));
+    }
+    match tokio::time::timeout(WRITE_DEADLINE, stream.write_all(bytes)).await {
+        Ok(written) => written?,
+        Err(_) => return Err(Ended::WriteDeadline),
+    }
+    client.services.metrics.sent(packets);
+    client.info.sent.fetch_add(packets, Ordering::Relaxed);
+    match unanswerable {
+        true => Err(Ended::NoAnswer),
+        false => Ok(()),
+    }
+}
