@@ -1,7 +1,7 @@
 //! `.kafka_cleanshutdown`: there after a clean stop, with the broker epoch it ended in (KIP-966).
 //!
 //! JSON: `{"version":0,"brokerEpoch":<n>}`. Brokers before 3.7 wrote an empty file: a clean stop
-//! whose epoch is unknown. Unknown fields are passed over.
+//! whose epoch is unknown, as is -1. Unknown fields are passed over.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub fn encode(broker_epoch: i64) -> String {
 /// The broker epoch in a file's text, `None` where the file doesn't tell.
 pub fn decode(text: &str) -> Option<i64> {
     let content: Content = serde_json::from_str(text).ok()?;
-    content.broker_epoch
+    content.broker_epoch.filter(|&epoch| epoch >= 0)
 }
 
 #[cfg(test)]
@@ -33,5 +33,6 @@ mod tests {
         assert_eq!(decode(r#"{"version":0,"brokerEpoch":42,"x":1}"#), Some(42));
         assert_eq!(decode(""), None);
         assert_eq!(decode(r#"{"version":0}"#), None);
+        assert_eq!(decode(r#"{"version":0,"brokerEpoch":-1}"#), None);
     }
 }
