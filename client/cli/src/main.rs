@@ -1,6 +1,9 @@
 //! The one binary: both servers and every tool. Each subcommand is a file of its own; here is only
 //! the list of them and the way out.
 
+mod brokers;
+mod clock;
+mod consume;
 mod context;
 mod create;
 mod delete;
@@ -8,10 +11,14 @@ mod dev;
 mod ensemble;
 mod failure;
 mod get;
+mod group;
+mod kafka;
 mod ls;
 mod output;
+mod produce;
 mod set;
 mod stat;
+mod topic;
 mod tree;
 mod watch;
 
@@ -51,6 +58,16 @@ enum Command {
     Watch(watch::Args),
     /// The coordinators themselves.
     Ensemble(ensemble::Args),
+    /// The brokers of a cluster: where they are, what they lead, who is the controller.
+    Brokers(brokers::Args),
+    /// Create, list, describe and delete topics.
+    Topic(topic::Args),
+    /// Send lines as records.
+    Produce(produce::Args),
+    /// Print records.
+    Consume(consume::Args),
+    /// Consumer groups: who reads what, and how far behind it is.
+    Group(group::Args),
     /// A whole local cluster as separate processes, on one screen.
     Dev(dev::Args),
 }
@@ -75,6 +92,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Delete(args) => context.tool(|c| delete::run(c, args)),
         Command::Watch(args) => context.tool(|c| watch::run(c, args)),
         Command::Ensemble(args) => context.tool(|c| ensemble::run(c, args)),
+        Command::Brokers(args) => context.tool(|c| brokers::run(c, args)),
+        Command::Topic(args) => context.tool(|c| topic::run(c, args)),
+        Command::Produce(args) => context.tool(|c| produce::run(c, args)),
+        Command::Consume(args) => context.tool(|c| consume::run(c, args)),
+        Command::Group(args) => context.tool(|c| group::run(c, args)),
         Command::Dev(args) => context.tool(|_| dev::run(args)),
     }
 }

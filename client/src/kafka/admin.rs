@@ -46,6 +46,8 @@ pub struct NewTopic {
 
 /// DescribeConfigs' source of a setting nobody set.
 const DEFAULT_CONFIG: i8 = 5;
+/// DescribeConfigs' source of a setting of a topic's own.
+const TOPIC_CONFIG: i8 = 1;
 
 /// One setting of a topic or broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct ConfigEntry {
     pub value: Option<String>,
     /// Whether nobody set it.
     pub is_default: bool,
+    /// Whether it was set on the topic itself.
+    pub is_topics_own: bool,
 }
 
 /// Asks a cluster to describe or change itself.
@@ -208,6 +212,7 @@ impl Admin {
                 name: c.name.to_string(),
                 value: c.value.map(|v| v.to_string()),
                 is_default: c.config_source == DEFAULT_CONFIG,
+                is_topics_own: c.config_source == TOPIC_CONFIG,
             }));
         }
         Ok(entries)

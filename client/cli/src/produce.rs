@@ -1,0 +1,213 @@
+//! `zweig produce`: lines into a topic.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
+use zweig_client::kafka::producer::{Acks, Delivery};
+use zweig_client::kafka::records::Compression;
+use zweig_client::kafka::{KafkaError, Producer, ProducerOptions, ProducerRecord};
+
+use crate::clock::{elapsed, now};
+use crate::context::Context;
+use crate::kafka::{Brokers, failed};
+
+/// Deliveries awaited at once before reading on waits.
+const AWAITED: usize = 100_000;
+/// Time between lines of progress.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+/// Arguments of `zweig produce`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Each line is a record. The program ends when all of them are acknowledged.\n\n\
+    Examples:\n  seq 1 1000 | zweig produce orders\n  \
+    zweig produce orders --file orders.tsv --key-separator '\\t' --compression zstd"
+)]
+pub struct Args {
+    /// The topic.
+    topic: String,
+    #[command(flatten)]
+    brokers: Brokers,
+    /// Read this file rather than standard input.
+    #[arg(long, short, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// What separates key and value in a line; without it lines are values. `\t` is a tab.
+    #[arg(long, short = 'K', value_name = "TEXT")]
+    key_separator: Option<String>,
+    /// Who must have a record: all in-sync replicas, the leader, nobody.
+    #[arg(long, default_value = "all", value_parser = ["all", "1", "0"])]
+    acks: String,
+    /// How batches are compressed.
+    #[arg(long, short = 'z', default_value = "none", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
+    compression: String,
+    /// The partition for all records; by key, or in turn, if not given.
+    #[arg(long, short)]
+    partition: Option<i32>,
+    /// Say nothing of the progress.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+struct Sent {
+    records: u64,
+    bytes: u64,
+}
+
+/// Sends the lines.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
+    let acks = match args.acks.as_str() {
+        "0" => Acks::None,
+        "1" => Acks::Leader,
+        _ => Acks::All,
+    };
+    let options = ProducerOptions {
+        acks,
+        idempotent: acks == Acks::All,
+        compression: compression(&args.compression),
+        ..ProducerOptions::default()
+    };
+    let client = args.brokers.client(context.patience());
+    let producer = Producer::new(client, options).map_err(|e| failed(&e))?;
+    let input: Box<dyn AsyncBufRead + Unpin + Send> = match &args.file {
+        None => Box::new(BufReader::with_capacity(1 << 16, tokio::io::stdin())),
+        Some(path) => {
+            let file = tokio::fs::File::open(path).await;
+            let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        }
+    };
+    let begun = now();
+    let (deliveries, awaited) = mpsc::channel(AWAITED);
+    let check = tokio::spawn(check(awaited));
+    let read = send_lines(&args, &producer, input, deliveries, begun).await;
+    producer.flush().await;
+    let refused = check.await.context("a task failed")?;
+    producer.close().await;
+    let sent = read?;
+    if let Some((count, error)) = refused {
+        eprintln!("{count} of {} records were not acknowledged", sent.records);
+        return Err(failed(&error));
+    }
+    report(&context, &args, sent, begun)
+}
+
+fn compression(name: &str) -> Compression {
+    match name {
+        "gzip" => Compression::Gzip,
+        "snappy" => Compression::Snappy,
+        "lz4" => Compression::Lz4,
+        "zstd" => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+async fn send_lines(
+    args: &Args,
+    producer: &Producer,
+    mut input: Box<dyn AsyncBufRead + Unpin + Send>,
+    deliveries: mpsc::Sender<Delivery>,
+    begun: Instant,
+) -> anyhow::Result<Sent> {
+    let separator = args.key_separator.as_deref().map(crate::kafka::unescape);
+    let mut sent = Sent::default();
+    let mut told = begun;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input
+            .read_until(b'\n', &mut line)
+            .await
+            .context("cannot read the lines")?
+            == 0
+        {
+            return Ok(sent);
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        let (key, value) = split(&line, separator.as_deref());
+        let record = ProducerRecord {
+            topic: args.topic.clone(),
+            partition: args.partition,
+            key: key.map(Bytes::copy_from_slice),
+            value: Some(Bytes::copy_from_slice(value)),
+            ..ProducerRecord::default()
+        };
+        let delivery = producer.send(record).await.map_err(|e| failed(&e))?;
+        sent.records += 1;
+        sent.bytes += line.len() as u64;
+        if deliveries.send(delivery).await.is_err() {
+            return Ok(sent); // One was refused: no use to go on.
+        }
+        if !args.quiet && sent.records % 1024 == 0 && elapsed(told) >= PROGRESS {
+            told = now();
+            eprintln!("{} records read after {:.0?}", sent.records, elapsed(begun));
+        }
+    }
+}
+
+/// Key and value of a line. A line without the separator is all value.
+fn split<'a>(line: &'a [u8], separator: Option<&str>) -> (Option<&'a [u8]>, &'a [u8]) {
+    let separator = separator.map(str::as_bytes).filter(|s| !s.is_empty());
+    let at = separator.and_then(|s| Some((line.windows(s.len()).position(|w| w == s)?, s.len())));
+    match at {
+        Some((at, length)) => (Some(&line[..at]), &line[at + length..]),
+        None => (None, line),
+    }
+}
+
+/// Awaits every delivery: how many failed, and the first reason.
+async fn check(mut awaited: mpsc::Receiver<Delivery>) -> Option<(u64, KafkaError)> {
+    let mut refused: Option<(u64, KafkaError)> = None;
+    while let Some(delivery) = awaited.recv().await {
+        if let Err(error) = delivery.await {
+            // From now on no more lines are read; those on their way are still counted.
+            awaited.close();
+            match &mut refused {
+                Some((count, _)) => *count += 1,
+                None => refused = Some((1, error)),
+            }
+        }
+    }
+    refused
+}
+
+fn report(context: &Context, args: &Args, sent: Sent, begun: Instant) -> anyhow::Result<()> {
+    let took = elapsed(begun);
+    let output = context.output();
+    if output.is_json() {
+        let seconds = took.as_secs_f64();
+        return Ok(output.json(&serde_json::json!({
+            "topic": args.topic, "records": sent.records, "bytes": sent.bytes, "seconds": seconds
+        }))?);
+    }
+    if !args.quiet {
+        eprintln!(
+            "{} records, {} bytes, acknowledged by {} in {took:.2?}",
+            sent.records, sent.bytes, args.topic
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_split_at_the_first_separator() {
+        assert_eq!(
+            split(b"a\tb\tc", Some("\t")),
+            (Some(&b"a"[..]), &b"b\tc"[..])
+        );
+        assert_eq!(split(b"abc", Some("\t")), (None, &b"abc"[..]));
+        assert_eq!(split(b"a:b", None), (None, &b"a:b"[..]));
+        assert_eq!(split(b"::b", Some("::")), (Some(&b""[..]), &b"b"[..]));
+    }
+}
