@@ -6,6 +6,7 @@
 //! - `apply`: one entry; the match over commands. `write`: one transaction in the making, which can be
 //!   taken back. `multi`: all-or-nothing groups. `sessions`: open, attach, close, expire.
 //! - `read`: what clients may see. `subtree`: whole subtrees, also as of an earlier zxid.
+//! - `audit`: the kept numbers against the state itself.
 //!
 //! Invariants: `applied.index` grows by one per entry; every command but `sync` takes the next zxid,
 //! whether it succeeds or not; the digest is that of tree, sessions and limits.
@@ -16,6 +17,7 @@ use crate::storage::{Applied, Counts, Meta, Store, StoreError};
 use crate::tree::{Node, digest};
 
 mod apply;
+mod audit;
 pub mod command;
 mod entry;
 mod multi;

@@ -317,21 +317,11 @@ fn run(name: &str) {
         "{name}: line {:?}",
         difference.map(|line| line + 1)
     );
-    assert_digest_is_that_of_the_state(&script.machine);
-}
-
-/// The digest kept on the way is the one of the state at hand.
-fn assert_digest_is_that_of_the_state(machine: &StateMachine<MemoryStore>) {
-    let mut fresh = digest::Digest::default();
-    for SubtreeNode { path, node, .. } in machine.subtree("/", &[], None, usize::MAX).unwrap() {
-        fresh.add(digest::content(&path, &node));
-        fresh.add(digest::children(&path, node.children));
-    }
-    for (id, state) in machine.sessions() {
-        fresh.add(sessions::session_part(id, state));
-    }
-    fresh.add(apply::limits_part(machine.meta.limits));
-    assert_eq!(machine.applied().digest, fresh);
+    let audited = script.machine.audit().unwrap();
+    assert_eq!(
+        audited,
+        (script.machine.applied().digest, script.machine.counts())
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::state_machine::command::{Command, Create, Op, Origin};
 use crate::state_machine::{EntryBuilder, StateMachine};
-use crate::storage::{HistoryBounds, MemoryStore};
+use crate::storage::{HistoryBounds, MemoryStore, checkpoint};
 use crate::tree::{Acl, acl};
 
 const BOUNDS: HistoryBounds = HistoryBounds {
@@ -283,6 +283,8 @@ fn assert_same(model: &StateMachine<MemoryStore>, disk: &StateMachine<OverlaySto
         sorted(model.store().sessions().unwrap()),
         sorted(disk.store().sessions().unwrap())
     );
+    let kept = (disk.applied().digest, disk.counts());
+    assert_eq!(disk.audit().unwrap(), kept);
     let middle = Zxid(model.applied().zxid.0 / 2);
     for after in [Zxid(0), middle] {
         assert_eq!(
@@ -373,6 +375,29 @@ proptest! {
     }
 }
 
+fn plain(op: Op) -> Command {
+    Command {
+        origin: Origin::default(),
+        session: SessionId::NONE,
+        attach: 0,
+        auth: vec![],
+        deadline_ms: 0,
+        trace: [0; 16],
+        op,
+    }
+}
+
+fn create(path: &str) -> Op {
+    Op::Create(Create {
+        path: path.to_owned(),
+        data: None,
+        acl: vec![Acl::anyone(acl::ALL)],
+        ephemeral: false,
+        sequential: false,
+        want_stat: false,
+    })
+}
+
 #[test]
 fn only_what_was_persisted_counts_as_such() {
     let disk = Disk::new();
@@ -422,25 +447,8 @@ fn history_is_cut_on_disk_and_says_so() {
     let db = Arc::new(StateDb::open(temp.path(), bounds).unwrap());
     let machine = RefCell::new(StateMachine::open(OverlayStore::new(db).unwrap()).unwrap());
     for minute in 1..=5 {
-        let create = Op::Create(Create {
-            path: format!("/{minute}"),
-            data: None,
-            acl: vec![Acl::anyone(acl::ALL)],
-            ephemeral: false,
-            sequential: false,
-            want_stat: false,
-        });
-        let command = Command {
-            session: SessionId::NONE,
-            attach: 0,
-            auth: vec![],
-            origin: Origin::default(),
-            deadline_ms: 0,
-            trace: [0; 16],
-            op: create,
-        };
         let mut entry = EntryBuilder::new(1, i64::from(minute) * 60_000);
-        entry.push(&command);
+        entry.push(&plain(create(&format!("/{minute}"))));
         machine
             .borrow_mut()
             .apply(minute as u64, 1, &entry.finish())
@@ -464,4 +472,49 @@ fn history_is_cut_on_disk_and_says_so() {
     drop(machine);
     let db = Arc::new(StateDb::open(temp.path(), bounds).unwrap());
     check(&OverlayStore::new(db).unwrap());
+}
+
+/// Whatever is written, persisted or copied while `apply` goes on is the state at one index.
+#[test]
+fn checkpoints_made_while_entries_are_applied_are_whole() {
+    const ENTRIES: u64 = 300;
+    let temp = tempfile::tempdir().unwrap();
+    let db = Arc::new(StateDb::open(&temp.path().join("state"), BOUNDS).unwrap());
+    let machine =
+        parking_lot::Mutex::new(StateMachine::open(OverlayStore::new(db).unwrap()).unwrap());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut made = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for index in 1..=ENTRIES {
+                let mut entry = EntryBuilder::new(1, index as i64);
+                for n in 0..20 {
+                    entry.push(&plain(create(&format!("/{index}-{n}"))));
+                    let version = -1;
+                    let path = format!("/{}-{n}", index.saturating_sub(2));
+                    entry.push(&plain(Op::Delete { path, version }));
+                }
+                let data = entry.finish();
+                machine.lock().apply(index, 1, &data).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        for round in 0.. {
+            let last = done.load(std::sync::atomic::Ordering::Acquire);
+            let db = write_behind(|with| with(machine.lock().store_mut())).unwrap();
+            let folder = temp.path().join(format!("checkpoint-{round}"));
+            made.push((checkpoint::make(&db, &folder).unwrap(), folder));
+            if last {
+                break;
+            }
+        }
+    });
+    let (last, _) = made.last().unwrap();
+    assert_eq!(last.applied, machine.lock().applied());
+    for (meta, folder) in made {
+        let db = Arc::new(StateDb::open(&folder, BOUNDS).unwrap());
+        let copy = StateMachine::open(OverlayStore::new(db).unwrap()).unwrap();
+        assert_eq!(copy.applied(), meta.applied);
+        assert_eq!(copy.audit().unwrap(), (meta.applied.digest, meta.counts));
+    }
 }
