@@ -15,9 +15,11 @@
 //! | `limits` | hard bounds |
 //! | `log` | Kafka's disk format: segments, indexes, recovery, retention |
 //! | `metadata` * | the cluster as one immutable image, and the cell in which it is swapped |
-//! | `net` | listeners, connections, frames |
+//! | `net` | listeners and connections |
+//! | `purgatory` | requests that wait: for acks, for bytes |
 //! | `replica` * | the rules of replication; `replica::hosted` puts logs under them |
 //! | `shard` | the groups of each led partition of `__consumer_offsets`: load, serve, append |
+//! | `wire` | Kafka's frames and messages, bytes to values and back |
 
 #[allow(
     clippy::disallowed_methods,
@@ -33,5 +35,7 @@ pub mod limits;
 pub mod log;
 pub mod metadata;
 pub mod net;
+pub mod purgatory;
 pub mod replica;
 pub mod shard;
+pub mod wire;

@@ -8,3 +8,6 @@ pub const CONTROLLER_BATCH_GROUPS: usize = 1000;
 
 /// Bytes of one fenced batch of the controller; the ensemble accepts 1 MiB by default.
 pub const CONTROLLER_BATCH_BYTES: usize = 512 * 1024;
+
+/// Bytes of any request but Produce: decoding may reserve up to about a hundred times as much.
+pub const MAX_PLAIN_REQUEST_BYTES: usize = 16 * 1024 * 1024;

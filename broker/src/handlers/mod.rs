@@ -1,37 +1,69 @@
 //! Kafka's requests: one file per API, one row per API in [`REGISTRY`].
 //!
 //! A row is the whole truth about an API: its key, the versions served, the versions advertised and the
-//! handler. ApiVersions answers from these rows, decoding and encoding are the same for all of them
-//! ([`codec`]). A handler takes a decoded request, calls one room and puts what it hears into an answer;
-//! decisions are made in the rooms. Their errors become Kafka's codes in [`error`], nowhere else.
+//! handler. ApiVersions answers from these rows; decoding and encoding are the same for all of them
+//! ([`crate::wire::codec`]). A handler takes a decoded request, calls one room and puts what it hears into an
+//! answer; decisions are made in the rooms. Their errors become Kafka's codes in [`error`], nowhere else.
 //!
 //! A handler's first poll happens in the order of the requests of its connection: whatever must keep that
 //! order (an append, a group's state) is done before the first wait.
 //!
-//! Called by `net`; calls `replica::hosted`, `purgatory`, `metadata`, `ensemble` and `shard`.
-//! Absent on purpose: authorisation and quotas (later), and the RPCs by which Kafka's controller commands its
-//! brokers (here the watch stream does that).
+//! Called by `net`; calls `replica::hosted`, `purgatory`, `metadata`, `shard` and, through
+//! [`cluster_admin::ClusterAdmin`], the ensemble. Absent on purpose: authorisation and quotas (later), and
+//! the RPCs by which Kafka's controller commands its brokers (here the watch stream does that).
 
 mod api_versions;
-mod codec;
+pub mod cluster_admin;
 mod context;
-mod guarded;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+pub mod error;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
 
-pub use codec::{RequestError, text};
-pub use context::{Caller, Context, Services};
+pub use crate::wire::codec::RequestError;
+pub use context::{Caller, Context, Reachable, Services};
+pub use error::KafkaError;
+pub use init_producer_id::ProducerIds;
 
+use crate::wire::codec::{self, FixedHeader};
 use bytes::Bytes;
-use codec::FixedHeader;
 use futures::future::BoxFuture;
 use kafka_protocol::messages::{ApiKey, RequestHeader};
+use kafka_protocol::protocol::Request;
+use std::marker::PhantomData;
 
-/// An answer as it goes to the socket, size first; `None` where the protocol wants silence (`acks=0`).
-pub type Answer = Option<Bytes>;
+/// What a request is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply<A> {
+    /// This.
+    Answer(A),
+    /// Nothing: `acks=0`.
+    Silence,
+    /// A closed connection, for this reason.
+    Close(String),
+}
+
+impl<A> From<A> for Reply<A> {
+    fn from(answer: A) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// An answer as it goes to the socket, size first.
+pub type Frame = Bytes;
 
 /// Decodes, runs and encodes one request of a known API and version.
-type Run = fn(Context, RequestLine, Bytes) -> BoxFuture<'static, Result<Answer, RequestError>>;
+type Run =
+    fn(Context, RequestLine, Bytes) -> BoxFuture<'static, Result<Reply<Frame>, RequestError>>;
 
-/// What a handler's frame needs to know of a request besides its body.
+/// What the frame of an answer needs to know of its request.
 #[derive(Debug, Clone, Copy)]
 struct RequestLine {
     version: i16,
@@ -75,10 +107,13 @@ macro_rules! api {
             run: |context, line, mut body| {
                 Box::pin(async move {
                     let request = codec::decode(&mut body, line.version)?;
-                    let response = $handler(&context, line.version, request).await;
-                    match Option::from(response) {
-                        Some(response) => codec::encode(&response, line.version, line.correlation_id).map(Some),
-                        None => Ok(None),
+                    let key = of_request(&request);
+                    match reply_to(key, $handler(&context, line.version, request).await) {
+                        Reply::Answer(answer) => {
+                            codec::encode(&answer, line.version, line.correlation_id).map(Reply::Answer)
+                        }
+                        Reply::Silence => Ok(Reply::Silence),
+                        Reply::Close(reason) => Ok(Reply::Close(reason)),
                     }
                 })
             },
@@ -86,8 +121,48 @@ macro_rules! api {
     };
 }
 
+/// Remembers the type of a request that is about to be given away.
+fn of_request<Q: Request>(_: &Q) -> PhantomData<Q> {
+    PhantomData
+}
+
+/// What a handler returned, as a reply to the request it was given.
+fn reply_to<Q: Request>(
+    _: PhantomData<Q>,
+    returned: impl Into<Reply<Q::Response>>,
+) -> Reply<Q::Response> {
+    returned.into()
+}
+
 /// Every API this broker serves, by key.
-pub static REGISTRY: &[Api] = &[api!(ApiVersions, 0..=4, api_versions::handle)];
+#[rustfmt::skip]
+pub static REGISTRY: &[Api] = &[
+    api!(Produce, 3..=12, advertised 0, produce::handle),
+    api!(Fetch, 4..=17, fetch::handle),
+    api!(ListOffsets, 1..=9, list_offsets::handle),
+    api!(Metadata, 0..=12, metadata::handle),
+    api!(ApiVersions, 0..=4, api_versions::handle),
+    api!(CreateTopics, 2..=7, create_topics::handle),
+    api!(DeleteTopics, 1..=6, delete_topics::handle),
+    api!(InitProducerId, 0..=4, init_producer_id::handle),
+    api!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch::handle),
+    api!(DescribeConfigs, 1..=4, describe_configs::handle),
+    api!(DescribeCluster, 0..=1, describe_cluster::handle),
+];
+
+/// Stands for operations nobody asked about.
+const NO_OPERATIONS: i32 = i32::MIN;
+/// Everything that can be done to a topic, as Kafka's bits: read, write, create, delete, alter, describe, and
+/// describe and alter its settings.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// Everything that can be done to a cluster: create, alter, describe, cluster action, describe and alter its
+/// settings, idempotent write.
+const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// Whether a topic belongs to the brokers themselves.
+fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state")
+}
 
 /// The row of a key.
 #[must_use]
@@ -97,26 +172,35 @@ pub fn find(key: i16) -> Option<&'static Api> {
 
 /// Answers one request frame (without its size). The caller names listener and host; the client id is
 /// taken from the frame.
-pub async fn answer(mut context: Context, mut frame: Bytes) -> Result<Answer, RequestError> {
-    let fixed = FixedHeader::peek(&frame)?;
+pub async fn answer(mut context: Context, mut frame: Bytes) -> Result<Reply<Frame>, RequestError> {
     let FixedHeader {
         key,
         version,
         correlation_id,
-    } = fixed;
+    } = FixedHeader::peek(&frame)?;
     let api = find(key).ok_or(RequestError::UnknownApi { key, version })?;
-    if !(api.min..=api.max).contains(&version) {
+    let served = (api.min..=api.max).contains(&version);
+    if !served && api.key == ApiKey::ApiVersions {
         // A client that begins with a version from the future learns the range from this one answer.
-        if api.key == ApiKey::ApiVersions {
-            return codec::encode(&api_versions::unsupported(), 0, correlation_id).map(Some);
-        }
+        return codec::encode(&api_versions::unsupported(), 0, correlation_id).map(Reply::Answer);
+    }
+    if !(api.advertised_min..=api.max).contains(&version) {
         return Err(RequestError::UnsupportedVersion {
             api: api.key,
             version,
         });
     }
+    if api.key != ApiKey::Produce && frame.len() > crate::limits::MAX_PLAIN_REQUEST_BYTES {
+        return Err(RequestError::TooLarge {
+            api: api.key,
+            size: frame.len(),
+        });
+    }
     let header: RequestHeader = codec::decode(&mut frame, api.key.request_header_version(version))?;
     context.caller.client_id = header.client_id.map(|id| id.to_string());
+    if !served {
+        return produce::refuse_legacy(version, correlation_id, &frame);
+    }
     (api.run)(
         context,
         RequestLine {
@@ -139,15 +223,23 @@ mod tests {
         }
         for api in REGISTRY {
             let known = api.key.valid_versions();
-            let legacy = api.key == ApiKey::Produce;
             assert!(
                 api.advertised_min <= api.min && api.min <= api.max,
                 "{api:?}"
             );
             assert!(
-                (known.min <= api.min || legacy) && api.max <= known.max,
+                known.min <= api.min && api.max <= known.max,
                 "{api:?}, codec {known}"
             );
         }
+    }
+
+    #[test]
+    fn only_produce_is_advertised_below_what_is_served() {
+        let below = REGISTRY.iter().filter(|api| api.advertised_min < api.min);
+        assert_eq!(
+            below.map(|api| api.key as i16).collect::<Vec<_>>(),
+            [ApiKey::Produce as i16]
+        );
     }
 }

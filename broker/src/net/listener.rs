@@ -20,8 +20,8 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// `socket.request.max.bytes`.
     pub request_max_bytes: usize,
-    /// `connections.max.idle.ms`.
-    pub max_idle: Duration,
+    /// `connections.max.idle.ms`; `None`: never.
+    pub max_idle: Option<Duration>,
     /// `max.connections`: more are closed as soon as they come.
     pub max_connections: usize,
 }

@@ -17,5 +17,4 @@
 //! the one that keeps the ensemble's session alive. `fsync` never runs here.
 
 pub mod connection;
-pub mod frame;
 pub mod listener;

@@ -20,6 +20,7 @@
 //! Times are milliseconds of a clock that never goes back; its zero is up to the caller.
 
 pub mod high_watermark;
+pub mod hosted;
 pub mod isr;
 pub mod leader;
 pub mod state;

@@ -1,142 +1,216 @@
-//! A broker's front on a free port, and a client that speaks in frames.
+//! Brokers without an ensemble: real logs in temporary folders, real sockets on free ports, an image made by
+//! hand, and a client that speaks in frames.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+pub mod client;
+pub mod fakes;
+pub mod records;
+
+use fakes::{FakeEnsemble, Shared};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use zweig_broker::handlers::Services;
+use zweig_broker::config::Config;
+use zweig_broker::handlers::{ProducerIds, Services};
+use zweig_broker::log::{LogConfig, LogManager};
+use zweig_broker::metadata::{Broker, Endpoint, MetadataCache};
 use zweig_broker::net::listener::{ListenerConfig, serve};
+use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
 
 /// No wait in these tests is longer.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Stops its listener when dropped.
-pub struct Front {
-    address: SocketAddr,
+/// One broker; it stops when dropped, and its folder goes.
+pub struct Node {
+    pub id: i32,
+    pub address: SocketAddr,
+    pub replicas: Arc<ReplicaManager>,
+    pub logs: Arc<LogManager>,
+    applied: watch::Receiver<i64>,
+    _folder: TempDir,
     _stop: DropGuard,
 }
 
-impl Front {
-    pub fn address(&self) -> SocketAddr {
-        self.address
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.replicas.shutdown();
     }
 }
 
-/// Serves requests on a free port of the loopback.
-pub async fn broker() -> Front {
+/// Some brokers under one image.
+pub struct Cluster {
+    pub shared: Arc<Shared>,
+    pub nodes: Vec<Node>,
+}
+
+/// A broker that leads what is created.
+pub async fn broker() -> Cluster {
+    cluster(1, &[]).await
+}
+
+/// `count` brokers with ids from 1 on, with settings over the defaults.
+pub async fn cluster(count: i32, settings: &[(&str, &str)]) -> Cluster {
+    let shared = Arc::new(Shared::default());
+    let mut nodes = Vec::new();
+    for id in 1..=count {
+        nodes.push(node(id, settings, &shared).await);
+    }
+    let cluster = Cluster { shared, nodes };
+    cluster.apply().await;
+    cluster
+}
+
+async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node {
+    let folder = TempDir::new().expect("a temporary folder");
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = socket.local_addr().expect("its address");
-    let config = ListenerConfig {
+    let id_text = id.to_string();
+    let mut all = vec![
+        ("broker.id", id_text.as_str()),
+        ("zookeeper.connect", "127.0.0.1:1"),
+    ];
+    all.extend(settings);
+    let all: Vec<_> = all
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let config = Arc::new(Config::load(None, &all).expect("settings"));
+    let (defaults, _) = LogConfig::default().with_usable_overrides(&config.topic_defaults());
+    let logs = LogManager::open(&[folder.path().to_owned()], defaults, 0).expect("logs");
+    let logs = Arc::new(logs);
+    let metadata = Arc::new(MetadataCache::default());
+    shared.update(|image| {
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            protocol: "PLAINTEXT".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: address.port(),
+        };
+        let broker = Broker {
+            id,
+            epoch: fakes::epoch_of(id),
+            endpoints: vec![endpoint],
+            rack: None,
+            intact_since: None,
+        };
+        image.brokers.insert_mut(id, Arc::new(broker));
+    });
+    let ensemble = Arc::new(FakeEnsemble {
+        id,
+        shared: Arc::clone(shared),
+    });
+    let replicas = ReplicaManager::new(
+        HostConfig::new(id, &config),
+        Arc::clone(&logs),
+        Arc::clone(&metadata),
+        ensemble.clone(),
+        Arc::new(|error: &str| panic!("a log can't be trusted: {error}")),
+        tokio::runtime::Handle::current(),
+    );
+    let services = Services {
+        config,
+        metadata: Arc::clone(&metadata),
+        replicas: Arc::clone(&replicas),
+        admin: ensemble,
+        producer_ids: ProducerIds::default(),
+    };
+    let listener = ListenerConfig {
         name: Arc::from("PLAINTEXT"),
-        request_max_bytes: 1024 * 1024,
-        max_idle: DEADLINE,
+        request_max_bytes: 8 * 1024 * 1024,
+        max_idle: Some(DEADLINE),
         max_connections: 100,
     };
-    let shutdown = CancellationToken::new();
-    tokio::spawn(serve(
-        socket,
-        config,
-        Arc::new(Services {}),
-        shutdown.clone(),
-    ));
-    Front {
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(socket, listener, Arc::new(services), stop.clone()));
+    let (tell, applied) = watch::channel(0);
+    let follow = follow_images(
+        Arc::clone(shared),
+        metadata,
+        Arc::clone(&replicas),
+        tell,
+        stop.clone(),
+    );
+    tokio::spawn(follow);
+    Node {
+        id,
         address,
-        _stop: shutdown.drop_guard(),
+        replicas,
+        logs,
+        applied,
+        _folder: folder,
+        _stop: stop.drop_guard(),
     }
 }
 
-/// A client's connection.
-pub struct Wire {
-    stream: TcpStream,
-    unsent: BytesMut,
-    next_id: i32,
+/// Applies each image to a broker, as its server does.
+async fn follow_images(
+    shared: Arc<Shared>,
+    metadata: Arc<MetadataCache>,
+    replicas: Arc<ReplicaManager>,
+    applied: watch::Sender<i64>,
+    stop: CancellationToken,
+) {
+    let mut changed = shared.changed();
+    while !stop.is_cancelled() {
+        let image = shared.image();
+        if !shared.is_cut_off(replicas.broker_id()) {
+            metadata.store(Arc::clone(&image), true);
+            let (replicas, zxid) = (Arc::clone(&replicas), image.zxid);
+            tokio::task::spawn_blocking(move || replicas.apply_image(&image))
+                .await
+                .expect("applied");
+            applied.send_replace(zxid);
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = changed.changed() => {}
+        }
+    }
 }
 
-impl Wire {
-    pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("connect");
-        Self {
-            stream,
-            unsent: BytesMut::new(),
-            next_id: 1,
+impl Cluster {
+    /// The first broker's address.
+    pub fn address(&self) -> SocketAddr {
+        self.nodes[0].address
+    }
+
+    /// A node by id.
+    pub fn node(&self, id: i32) -> &Node {
+        self.nodes
+            .iter()
+            .find(|node| node.id == id)
+            .expect("a node of this id")
+    }
+
+    /// Waits until every broker has seen the current image.
+    pub async fn apply(&self) {
+        let zxid = self.shared.image().zxid;
+        for node in self
+            .nodes
+            .iter()
+            .filter(|node| !self.shared.is_cut_off(node.id))
+        {
+            let mut applied = node.applied.clone();
+            let reached = applied.wait_for(|applied| *applied >= zxid);
+            tokio::time::timeout(DEADLINE, reached)
+                .await
+                .expect("the image in time")
+                .expect("a broker");
         }
     }
 
-    /// Sends a request and decodes its answer.
-    pub async fn call<A: Decodable>(
-        &mut self,
-        api: ApiKey,
-        version: i16,
-        request: &impl Encodable,
-    ) -> A {
-        let id = self.send_quietly(api, version, request);
-        self.flush().await;
-        let mut answer = self.receive_frame().await.expect("an answer");
-        let header = ResponseHeader::decode(&mut answer, api.response_header_version(version))
-            .expect("header");
-        assert_eq!(header.correlation_id, id);
-        let decoded = A::decode(&mut answer, version).expect("answer");
-        assert!(
-            !answer.has_remaining(),
-            "{} bytes behind the answer",
-            answer.remaining()
-        );
-        decoded
-    }
-
-    /// Queues a request; returns its correlation id.
-    pub fn send_quietly(&mut self, api: ApiKey, version: i16, request: &impl Encodable) -> i32 {
-        let id = self.next_id;
-        self.next_id += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(api as i16)
-            .with_request_api_version(version)
-            .with_correlation_id(id)
-            .with_client_id(Some(StrBytes::from_static_str("wire")));
-        let mut frame = BytesMut::new();
-        header
-            .encode(&mut frame, api.request_header_version(version))
-            .expect("header");
-        request.encode(&mut frame, version).expect("request");
-        self.unsent
-            .put_i32(i32::try_from(frame.len()).expect("size"));
-        self.unsent.put_slice(&frame);
-        id
-    }
-
-    pub async fn flush(&mut self) {
-        let unsent = std::mem::take(&mut self.unsent);
-        self.send_raw(&unsent).await;
-    }
-
-    pub async fn send_frame(&mut self, frame: &[u8]) {
-        self.unsent
-            .put_i32(i32::try_from(frame.len()).expect("size"));
-        self.unsent.put_slice(frame);
-        self.flush().await;
-    }
-
-    pub async fn send_raw(&mut self, bytes: &[u8]) {
-        tokio::time::timeout(DEADLINE, self.stream.write_all(bytes))
-            .await
-            .expect("in time")
-            .expect("write");
-    }
-
-    /// The next frame, or `None` if the broker closed the connection.
-    pub async fn receive_frame(&mut self) -> Option<Bytes> {
-        tokio::time::timeout(DEADLINE, async {
-            let size = self.stream.read_i32().await.ok()?;
-            let mut frame = vec![0; usize::try_from(size).expect("size")];
-            self.stream.read_exact(&mut frame).await.ok()?;
-            Some(Bytes::from(frame))
-        })
-        .await
-        .expect("an answer in time")
+    /// Waits until something holds.
+    pub async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let tries = DEADLINE.as_millis() / 5;
+        for _ in 0..tries {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("not within {DEADLINE:?}: {what}");
     }
 }

@@ -6,13 +6,16 @@
 
 use super::guarded::Guarded;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, ResponseHeader};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use thiserror::Error;
 
 /// Bytes before the client id in every request header: key, version, correlation id.
 const FIXED_HEADER_BYTES: usize = 8;
+
+/// Room for size and header of a frame, so that the message behind them seldom has to move.
+const HEADER_ROOM_BYTES: usize = 64;
 
 /// Why a request gets no answer but a closed connection.
 #[derive(Debug, Error)]
@@ -35,6 +38,14 @@ pub enum RequestError {
         api: ApiKey,
         /// Version on the wire.
         version: i16,
+    },
+    /// Over `MAX_PLAIN_REQUEST_BYTES`.
+    #[error("{api:?} request of {size} bytes")]
+    TooLarge {
+        /// The API.
+        api: ApiKey,
+        /// Its size.
+        size: usize,
     },
     /// The bytes are not a message of this API and version.
     #[error("{what} version {version} is malformed: {reason}")]
@@ -60,15 +71,18 @@ pub enum RequestError {
 
 /// The part of a request's header that has stood still since Kafka's first release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FixedHeader {
+pub struct FixedHeader {
+    /// API key.
     pub key: i16,
+    /// API version.
     pub version: i16,
+    /// Names the request in its answer.
     pub correlation_id: i32,
 }
 
 impl FixedHeader {
     /// Reads without consuming: the full header is decoded again once its version is known.
-    pub(super) fn peek(frame: &Bytes) -> Result<Self, RequestError> {
+    pub fn peek(frame: &Bytes) -> Result<Self, RequestError> {
         if frame.len() < FIXED_HEADER_BYTES {
             return Err(RequestError::Short(frame.len()));
         }
@@ -82,7 +96,7 @@ impl FixedHeader {
 }
 
 /// Decodes one message; bytes behind it are left in `bytes`.
-pub(super) fn decode<T: Decodable>(bytes: &mut Bytes, version: i16) -> Result<T, RequestError> {
+pub fn decode<T: Decodable>(bytes: &mut Bytes, version: i16) -> Result<T, RequestError> {
     let malformed = |reason: String| RequestError::Malformed {
         what: std::any::type_name::<T>(),
         version,
@@ -107,18 +121,36 @@ pub(super) fn decode<T: Decodable>(bytes: &mut Bytes, version: i16) -> Result<T,
 }
 
 /// One answer frame: size, response header in the version the message asks for, message.
-pub(super) fn encode<T: Encodable + HeaderVersion>(
+pub fn encode<T: Encodable + HeaderVersion>(
     message: &T,
     version: i16,
     correlation_id: i32,
 ) -> Result<Bytes, RequestError> {
+    let header = ResponseHeader::default().with_correlation_id(correlation_id);
+    frame(&header, T::header_version(version), message, version)
+}
+
+/// One request frame, as a client sends it; the header names key and version.
+pub fn encode_request<T: Encodable + HeaderVersion>(
+    header: &RequestHeader,
+    message: &T,
+) -> Result<Bytes, RequestError> {
+    let version = header.request_api_version;
+    frame(header, T::header_version(version), message, version)
+}
+
+fn frame<H: Encodable, T: Encodable>(
+    header: &H,
+    header_version: i16,
+    message: &T,
+    version: i16,
+) -> Result<Bytes, RequestError> {
     let encode = || -> Result<Bytes, String> {
         let size = message.compute_size(version).map_err(|e| e.to_string())?;
-        let mut frame = BytesMut::with_capacity(size + 16);
+        let mut frame = BytesMut::with_capacity(size + HEADER_ROOM_BYTES);
         frame.put_i32(0);
-        let header = ResponseHeader::default().with_correlation_id(correlation_id);
         header
-            .encode(&mut frame, T::header_version(version))
+            .encode(&mut frame, header_version)
             .map_err(|e| e.to_string())?;
         message
             .encode(&mut frame, version)

@@ -1,0 +1,362 @@
+//! The follower's loop: one task per leader, one request at a time for all partitions followed there.
+//!
+//! ```text
+//! image ──▶ follow / leave ──▶ followed partitions of that leader
+//!                                   │ each that is not paused
+//!                                   ▼
+//!           request (offset, epoch of the last record) ──▶ leader ──▶ answer
+//!                                   ▲                                  │ per partition: append, cut, begin anew, pause
+//!                                   └──────────────────────────────────┘
+//! ```
+//! Requests name topics by id, and this broker by id and epoch (Fetch 15 and later), so that a leader counts only
+//! what this life of this broker holds. Fetch sessions are not used: a request lists its partitions.
+
+use super::following::Replicated;
+use super::leader_connection::{LeaderConnection, LeaderConnectionError};
+use super::partition::{Host, Partition, PartitionError};
+use crate::clock;
+use crate::log::{TopicId, TopicPartition};
+use crate::metadata::MetadataCache;
+use crate::replica::truncation::EpochEnd;
+use crate::wire::codec::text;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// Pause after what the next image is likely to mend: an election, a leader that is not there yet.
+const SHORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// All fetcher tasks.
+pub(super) struct Fetchers {
+    host: Arc<Host>,
+    metadata: Arc<MetadataCache>,
+    shutdown: CancellationToken,
+    by_leader: Mutex<HashMap<i32, Arc<Fetcher>>>,
+}
+
+/// One followed partition.
+#[derive(Debug, Clone)]
+struct Followed {
+    partition: Arc<Partition>,
+    leader_epoch: i32,
+    not_before: Option<Instant>,
+}
+
+/// What the task of one leader and the manager share.
+struct Fetcher {
+    leader: i32,
+    host: Arc<Host>,
+    metadata: Arc<MetadataCache>,
+    followed: Mutex<BTreeMap<TopicPartition, Followed>>,
+    changed: Notify,
+}
+
+impl Fetchers {
+    pub(super) fn new(
+        host: Arc<Host>,
+        metadata: Arc<MetadataCache>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            host,
+            metadata,
+            shutdown,
+            by_leader: Mutex::default(),
+        }
+    }
+
+    /// Fetches a partition from this leader, in this leader epoch, and from nobody else.
+    pub(super) fn follow(&self, partition: &Arc<Partition>, leader: i32, leader_epoch: i32) {
+        let mut by_leader = self.by_leader.lock();
+        for (id, fetcher) in &*by_leader {
+            if *id != leader {
+                fetcher.leave(partition.name());
+            }
+        }
+        let fetcher = by_leader
+            .entry(leader)
+            .or_insert_with(|| self.start(leader));
+        fetcher.follow(partition, leader_epoch);
+    }
+
+    /// Fetches a partition no more.
+    pub(super) fn leave(&self, name: &TopicPartition) {
+        for fetcher in self.by_leader.lock().values() {
+            fetcher.leave(name);
+        }
+    }
+
+    fn start(&self, leader: i32) -> Arc<Fetcher> {
+        let fetcher = Arc::new(Fetcher {
+            leader,
+            host: Arc::clone(&self.host),
+            metadata: Arc::clone(&self.metadata),
+            followed: Mutex::default(),
+            changed: Notify::new(),
+        });
+        let (task, shutdown) = (Arc::clone(&fetcher), self.shutdown.clone());
+        self.host.runtime.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = task.run() => {}
+            }
+        });
+        fetcher
+    }
+}
+
+impl Fetcher {
+    fn follow(&self, partition: &Arc<Partition>, leader_epoch: i32) {
+        let mut followed = self.followed.lock();
+        let known = followed.get(partition.name());
+        let same = |known: &Followed| {
+            known.leader_epoch == leader_epoch && Arc::ptr_eq(&known.partition, partition)
+        };
+        if !known.is_some_and(same) {
+            let entry = Followed {
+                partition: Arc::clone(partition),
+                leader_epoch,
+                not_before: None,
+            };
+            followed.insert(partition.name().clone(), entry);
+            self.changed.notify_one();
+        }
+    }
+
+    fn leave(&self, name: &TopicPartition) {
+        self.followed.lock().remove(name);
+    }
+
+    async fn run(&self) {
+        let mut connection = None;
+        let mut reachable = true;
+        loop {
+            let asked = self.due();
+            if asked.is_empty() {
+                self.rest().await;
+                continue;
+            }
+            match self.round(&mut connection, &asked).await {
+                Ok(answer) => {
+                    reachable = true;
+                    self.take(&asked, answer).await;
+                }
+                Err(error) => {
+                    connection = None;
+                    match std::mem::replace(&mut reachable, false) {
+                        true => warn!(leader = self.leader, "fetch failed, trying on: {error}"),
+                        false => debug!(leader = self.leader, "fetch failed: {error}"),
+                    }
+                    tokio::time::sleep(SHORT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Sleeps until a partition comes, or a paused one may be due.
+    async fn rest(&self) {
+        if self.followed.lock().is_empty() {
+            self.changed.notified().await;
+        } else {
+            // Either way it is looked again.
+            let _ = timeout(SHORT_PAUSE, self.changed.notified()).await;
+        }
+    }
+
+    /// The partitions to ask for now.
+    fn due(&self) -> Vec<Followed> {
+        let now = clock::now();
+        let followed = self.followed.lock();
+        followed
+            .values()
+            .filter(|entry| entry.not_before.is_none_or(|then| then <= now))
+            .cloned()
+            .collect()
+    }
+
+    async fn round(
+        &self,
+        connection: &mut Option<LeaderConnection>,
+        asked: &[Followed],
+    ) -> Result<FetchResponse, LeaderConnectionError> {
+        let connected = match connection {
+            Some(connected) => connected,
+            None => connection.insert(self.connect().await?),
+        };
+        connected.fetch(&self.request(asked)).await
+    }
+
+    async fn connect(&self) -> Result<LeaderConnection, LeaderConnectionError> {
+        let image = self.metadata.image();
+        let config = &self.host.config;
+        let endpoint = image
+            .broker(self.leader)
+            .and_then(|broker| broker.endpoint(&config.inter_broker_listener));
+        let endpoint = endpoint.ok_or(LeaderConnectionError::NotRegistered(self.leader))?;
+        let address = match endpoint.host.contains(':') {
+            true => format!("[{}]:{}", endpoint.host, endpoint.port),
+            false => format!("{}:{}", endpoint.host, endpoint.port),
+        };
+        LeaderConnection::open(address, config.broker_id, config.replica.socket_timeout).await
+    }
+
+    fn request(&self, asked: &[Followed]) -> FetchRequest {
+        let replica = &self.host.config.replica;
+        let mut topics = BTreeMap::<TopicId, Vec<FetchPartition>>::new();
+        for entry in asked {
+            let Some(at) = entry.partition.follow_position(entry.leader_epoch) else {
+                continue;
+            };
+            let partition = FetchPartition::default()
+                .with_partition(entry.partition.name().partition)
+                .with_current_leader_epoch(entry.leader_epoch)
+                .with_fetch_offset(at.offset)
+                .with_last_fetched_epoch(at.last_epoch)
+                .with_log_start_offset(at.log_start)
+                .with_partition_max_bytes(replica.fetch_max_bytes);
+            topics
+                .entry(entry.partition.topic_id())
+                .or_default()
+                .push(partition);
+        }
+        let topic = |(id, partitions)| {
+            FetchTopic::default()
+                .with_topic_id(id)
+                .with_partitions(partitions)
+        };
+        let state = ReplicaState::default()
+            .with_replica_id(BrokerId(self.host.config.broker_id))
+            .with_replica_epoch(self.host.ensemble.broker_epoch().unwrap_or(-1));
+        FetchRequest::default()
+            .with_cluster_id(self.metadata.image().cluster_id.as_deref().map(text))
+            .with_replica_state(state)
+            .with_max_wait_ms(i32::try_from(replica.fetch_wait_max.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(replica.fetch_min_bytes)
+            .with_max_bytes(replica.fetch_response_max_bytes)
+            .with_session_epoch(-1)
+            .with_topics(topics.into_iter().map(topic).collect())
+    }
+
+    /// Takes an answer: each partition for itself, then one flush of those that need it.
+    async fn take(&self, asked: &[Followed], answer: FetchResponse) {
+        if answer.error_code != 0 {
+            let error = ResponseError::try_from_code(answer.error_code);
+            warn!(leader = self.leader, ?error, "fetch refused");
+            tokio::time::sleep(self.host.config.replica.fetch_backoff).await;
+            return;
+        }
+        let by_id: HashMap<(TopicId, i32), &Followed> = asked
+            .iter()
+            .map(|entry| {
+                (
+                    (entry.partition.topic_id(), entry.partition.name().partition),
+                    entry,
+                )
+            })
+            .collect();
+        let mut to_flush = Vec::new();
+        for topic in answer.responses {
+            for data in topic.partitions {
+                let Some(entry) = by_id.get(&(topic.topic_id, data.partition_index)) else {
+                    continue;
+                };
+                match self.take_one(entry, data) {
+                    Ok(true) => to_flush.push(Arc::clone(&entry.partition)),
+                    Ok(false) => {}
+                    Err(error) => {
+                        warn!(partition = %entry.partition.name(), %error, "can't follow");
+                        self.pause(entry, self.host.config.replica.fetch_backoff);
+                    }
+                }
+            }
+        }
+        if !to_flush.is_empty() {
+            let flushed = tokio::task::spawn_blocking(move || {
+                to_flush
+                    .iter()
+                    .try_for_each(|partition| partition.flush_as_follower())
+            });
+            if let Ok(Err(error)) = flushed.await {
+                warn!(leader = self.leader, %error, "not flushed");
+            }
+        }
+    }
+
+    /// Takes what came for one partition. Returns whether it has to be flushed.
+    fn take_one(&self, entry: &Followed, data: PartitionData) -> Result<bool, PartitionError> {
+        let partition = &entry.partition;
+        match ResponseError::try_from_code(data.error_code) {
+            None => {}
+            Some(ResponseError::OffsetOutOfRange) => {
+                return self.out_of_range(entry, &data).map(|()| false);
+            }
+            Some(
+                ResponseError::NotLeaderOrFollower
+                | ResponseError::FencedLeaderEpoch
+                | ResponseError::UnknownLeaderEpoch
+                | ResponseError::UnknownTopicId
+                | ResponseError::UnknownTopicOrPartition,
+            ) => {
+                self.pause(entry, SHORT_PAUSE);
+                return Ok(false);
+            }
+            Some(error) => {
+                warn!(partition = %partition.name(), leader = self.leader, ?error, "fetch refused");
+                self.pause(entry, self.host.config.replica.fetch_backoff);
+                return Ok(false);
+            }
+        }
+        let diverging = &data.diverging_epoch;
+        let taken = if diverging.epoch >= 0 {
+            let end = EpochEnd {
+                leader_epoch: diverging.epoch,
+                end_offset: diverging.end_offset,
+            };
+            partition.cut(entry.leader_epoch, end).map(|()| false)
+        } else {
+            let replicated = Replicated {
+                records: data.records.unwrap_or_default(),
+                high_watermark: data.high_watermark,
+                log_start: data.log_start_offset,
+            };
+            partition.append_as_follower(entry.leader_epoch, replicated)
+        };
+        match taken {
+            // The leadership this answer belongs to is over.
+            Err(PartitionError::FencedLeaderEpoch { .. }) => Ok(false),
+            taken => taken,
+        }
+    }
+
+    /// The leader's log begins behind this one's end, or a log without records stands elsewhere: begin anew at
+    /// the leader's start.
+    fn out_of_range(&self, entry: &Followed, data: &PartitionData) -> Result<(), PartitionError> {
+        let log = entry.partition.log();
+        let (start, end) = (data.log_start_offset, log.log_end_offset());
+        let empty = log.log_start_offset() == end;
+        if start >= 0 && (start > end || empty) {
+            return entry.partition.begin_at(entry.leader_epoch, start);
+        }
+        warn!(partition = %entry.partition.name(), leader = self.leader, end, start, "offset out of the leader's range");
+        self.pause(entry, self.host.config.replica.fetch_backoff);
+        Ok(())
+    }
+
+    fn pause(&self, entry: &Followed, pause: Duration) {
+        let mut followed = self.followed.lock();
+        if let Some(known) = followed.get_mut(entry.partition.name())
+            && known.leader_epoch == entry.leader_epoch
+        {
+            known.not_before = Some(clock::now() + pause);
+        }
+    }
+}

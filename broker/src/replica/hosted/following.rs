@@ -1,0 +1,131 @@
+//! What a partition does with the answers of the leader it follows.
+//!
+//! Every step names the leader epoch it belongs to; one that ended meanwhile does nothing.
+
+use super::partition::{Inner, Partition, PartitionError, Role};
+use crate::clock;
+use crate::replica::high_watermark;
+use crate::replica::truncation::{EpochEnd, target};
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use tracing::{error, info};
+
+/// Where a follower goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowPosition {
+    /// The offset it wants next: the end of its log.
+    pub offset: i64,
+    /// Leader epoch of its last record; -1 if it has none.
+    pub last_epoch: i32,
+    /// First offset of its log.
+    pub log_start: i64,
+}
+
+/// What came for one partition in a leader's answer.
+#[derive(Debug, Clone)]
+pub struct Replicated {
+    /// Whole batches from this log's end on; perhaps none.
+    pub records: Bytes,
+    /// The leader's high watermark.
+    pub high_watermark: i64,
+    /// First offset of the leader's log.
+    pub log_start: i64,
+}
+
+impl Partition {
+    /// Where to go on in this leader epoch; `None` if it is over.
+    pub(super) fn follow_position(&self, leader_epoch: i32) -> Option<FollowPosition> {
+        let _inner = self.following_in(leader_epoch).ok()?;
+        Some(FollowPosition {
+            offset: self.log.log_end_offset(),
+            last_epoch: self.log.latest_epoch().unwrap_or(-1),
+            log_start: self.log.log_start_offset(),
+        })
+    }
+
+    /// Appends what the leader sent. Returns whether it has to be flushed before the next fetch.
+    pub(super) fn append_as_follower(
+        &self,
+        leader_epoch: i32,
+        fetched: Replicated,
+    ) -> Result<bool, PartitionError> {
+        let mut inner = self.following_in(leader_epoch)?;
+        if !fetched.records.is_empty() {
+            self.host.check(
+                self.log
+                    .append_as_follower(fetched.records, clock::wall_ms()),
+            )?;
+        }
+        let log_end = self.log.log_end_offset();
+        let before = inner.high_watermark;
+        inner.high_watermark = high_watermark::of_follower(before, fetched.high_watermark, log_end);
+        let start = fetched.log_start.min(inner.high_watermark);
+        if start > self.log.log_start_offset() {
+            self.host.check(self.log.advance_log_start(start))?;
+        }
+        Ok(log_end - self.log.flushed_end_offset() >= self.log.config().flush_messages)
+    }
+
+    /// Flushes; for the blocking pool.
+    pub(super) fn flush_as_follower(&self) -> Result<(), PartitionError> {
+        Ok(self.host.check(self.log.flush())?)
+    }
+
+    /// Cuts the log to where it parts from the leader's.
+    pub(super) fn cut(
+        &self,
+        leader_epoch: i32,
+        leader_end: EpochEnd,
+    ) -> Result<(), PartitionError> {
+        let mut inner = self.following_in(leader_epoch)?;
+        let (log_start, log_end) = (self.log.log_start_offset(), self.log.log_end_offset());
+        let to = target(
+            leader_end,
+            self.epoch_end(leader_end.leader_epoch),
+            log_start,
+            log_end,
+        );
+        self.tell_of_loss(&inner, to);
+        info!(partition = %self.name, leader_epoch, from = log_end, to, "log cut to agree with its leader");
+        match to < log_start {
+            true => self.host.check(self.log.truncate_fully_and_start_at(to))?,
+            false => {
+                self.host.check(self.log.truncate_to(to))?;
+            }
+        }
+        inner.high_watermark = inner.high_watermark.min(self.log.log_end_offset());
+        Ok(())
+    }
+
+    /// Begins anew at the first offset the leader still has, because what lies between is gone there.
+    pub(super) fn begin_at(&self, leader_epoch: i32, offset: i64) -> Result<(), PartitionError> {
+        let mut inner = self.following_in(leader_epoch)?;
+        if offset < self.log.log_end_offset() {
+            self.tell_of_loss(&inner, offset);
+        }
+        info!(partition = %self.name, leader_epoch, offset, "log begun anew where its leader's begins");
+        self.host
+            .check(self.log.truncate_fully_and_start_at(offset))?;
+        inner.high_watermark = offset;
+        Ok(())
+    }
+
+    /// Committed records can only be cut after an unclean election, or if an invariant broke.
+    fn tell_of_loss(&self, inner: &Inner, to: i64) {
+        let high_watermark = inner.high_watermark;
+        if to < high_watermark {
+            error!(partition = %self.name, high_watermark, to, "cutting committed records, which the leader does not have");
+        }
+    }
+
+    fn following_in(&self, leader_epoch: i32) -> Result<MutexGuard<'_, Inner>, PartitionError> {
+        let inner = self.lock();
+        match inner.role {
+            Role::Following { .. } if inner.leader_epoch == leader_epoch => Ok(inner),
+            _ => Err(PartitionError::FencedLeaderEpoch {
+                told: leader_epoch,
+                current: inner.leader_epoch,
+            }),
+        }
+    }
+}

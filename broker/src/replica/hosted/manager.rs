@@ -1,0 +1,471 @@
+//! All partitions of this broker, kept as the cluster image says.
+//!
+//! One image at a time is applied; a topic whose part of the image is the same value as before costs one
+//! comparison of pointers. Logs match by topic id: a log of another id is set aside, one whose topic
+//! is gone is deleted.
+
+use super::fetcher::Fetchers;
+use super::leading::Committing;
+use super::partition::{Host, Partition, PartitionError};
+use super::{FatalHook, HostConfig, StateWriter};
+use crate::clock;
+use crate::log::{AppendOrigin, Appended, Log, LogManager, OpenError, TopicPartition};
+use crate::metadata::{self, Image, MetadataCache, Topic};
+use crate::replica::isr::Isr;
+use crate::replica::state::{PartitionState, part};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Partitions of internal topics led by this broker, each with its leader epoch.
+pub type Leaderships = Arc<BTreeMap<TopicPartition, i32>>;
+
+/// The topic of groups' offsets; who leads a partition of it coordinates the groups in it.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// A partition assigned to this broker.
+#[derive(Debug, Clone)]
+enum Hosted {
+    Online(Arc<Partition>),
+    /// Its log could not be opened, for this reason.
+    Offline(String),
+}
+
+/// What the last applied image was.
+#[derive(Debug)]
+struct Applied {
+    image: Arc<Image>,
+    broker_epoch: Option<i64>,
+}
+
+/// See the module.
+pub struct ReplicaManager {
+    pub(super) host: Arc<Host>,
+    pub(super) logs: Arc<LogManager>,
+    metadata: Arc<MetadataCache>,
+    partitions: RwLock<HashMap<TopicPartition, Hosted>>,
+    /// High watermarks from before this start, for logs not hosted yet.
+    checkpointed: BTreeMap<TopicPartition, i64>,
+    /// Held while an image is applied.
+    applied: Mutex<Option<Applied>>,
+    fetchers: Fetchers,
+    leaderships: watch::Sender<Leaderships>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for ReplicaManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "ReplicaManager({} partitions)",
+            self.partitions.read().len()
+        )
+    }
+}
+
+impl ReplicaManager {
+    /// Hosts nothing until the first image. Its tasks run on `runtime`, until [`Self::shutdown`].
+    pub fn new(
+        config: HostConfig,
+        logs: Arc<LogManager>,
+        metadata: Arc<MetadataCache>,
+        ensemble: Arc<dyn StateWriter>,
+        fatal: FatalHook,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let host = Arc::new(Host {
+            config,
+            ensemble,
+            fatal,
+            runtime,
+            started: clock::now(),
+        });
+        let shutdown = CancellationToken::new();
+        let manager = Arc::new(Self {
+            checkpointed: logs.high_watermarks(),
+            fetchers: Fetchers::new(Arc::clone(&host), Arc::clone(&metadata), shutdown.clone()),
+            host,
+            logs,
+            metadata,
+            partitions: RwLock::default(),
+            applied: Mutex::default(),
+            leaderships: watch::Sender::new(Leaderships::default()),
+            shutdown,
+        });
+        manager.start_maintenance();
+        manager
+    }
+
+    /// This broker's id.
+    #[must_use]
+    pub fn broker_id(&self) -> i32 {
+        self.host.config.broker_id
+    }
+
+    /// A partition hosted here, led or not.
+    pub fn partition(&self, name: &TopicPartition) -> Result<Arc<Partition>, PartitionError> {
+        match self.partitions.read().get(name) {
+            Some(Hosted::Online(partition)) => return Ok(Arc::clone(partition)),
+            Some(Hosted::Offline(reason)) => return Err(PartitionError::Offline(reason.clone())),
+            None => {}
+        }
+        match self.metadata.image().partition(&name.topic, name.partition) {
+            Some(_) => Err(PartitionError::NotLeader),
+            None => Err(PartitionError::Unknown),
+        }
+    }
+
+    /// All partitions that are hosted here and online.
+    #[must_use]
+    pub fn online(&self) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.read();
+        let online = partitions.values().filter_map(|hosted| match hosted {
+            Hosted::Online(partition) => Some(Arc::clone(partition)),
+            Hosted::Offline(_) => None,
+        });
+        online.collect()
+    }
+
+    /// Appends records and waits until they are committed (`acks=-1`), or only appends them.
+    pub async fn produce(
+        &self,
+        name: &TopicPartition,
+        records: Bytes,
+        origin: AppendOrigin,
+        acks: i16,
+        timeout: Duration,
+    ) -> Result<Appended, PartitionError> {
+        let deadline = Instant::from_std(clock::now() + timeout);
+        let partition = self.partition(name)?;
+        let append: Committing = partition.append_as_leader(records, origin, acks == -1)?;
+        if acks == -1 {
+            partition.committed(&append, deadline).await?;
+        }
+        Ok(append.appended)
+    }
+
+    /// Epoch of the last record and end of a log kept here; for elections among replicas none of which is
+    /// known to be intact.
+    #[must_use]
+    pub fn log_end(&self, name: &TopicPartition) -> Option<(i32, i64)> {
+        let log = self.logs.get(name)?;
+        Some((log.latest_epoch().unwrap_or(-1), log.log_end_offset()))
+    }
+
+    /// Partitions of internal topics led here, now and whenever that changes.
+    #[must_use]
+    pub fn leaderships(&self) -> watch::Receiver<Leaderships> {
+        self.leaderships.subscribe()
+    }
+
+    /// Makes partitions what an image says: leads, follows, creates, deletes. Creates files; returns when all
+    /// is in place.
+    pub fn apply_image(&self, image: &Arc<Image>) {
+        let mut applied = self.applied.lock();
+        if image.cluster_id.is_none() || self.shutdown.is_cancelled() {
+            return;
+        }
+        let broker_epoch = self.host.leading_broker_epoch();
+        if let Some(before) = &*applied
+            && before.image.zxid > image.zxid
+        {
+            return;
+        }
+        let before = applied.as_ref().map(|applied| &*applied.image);
+        if before.is_none() {
+            self.delete_strays(image);
+        }
+        let all = applied.as_ref().is_none_or(|applied| {
+            applied.broker_epoch != broker_epoch || !same_brokers(&applied.image, image)
+        });
+        self.remove_gone(before, image);
+        for topic in image.topics.values() {
+            if all || before.is_none_or(|before| !same_topic(before, image, topic)) {
+                self.apply_topic(image, topic, broker_epoch);
+            }
+        }
+        *applied = Some(Applied {
+            image: Arc::clone(image),
+            broker_epoch,
+        });
+        self.tell_leaderships();
+    }
+
+    /// The registration is known to have ended: leads nothing from now on.
+    pub fn fence(&self) {
+        let mut applied = self.applied.lock();
+        for partition in self.online() {
+            self.fetchers.leave(partition.name());
+            partition.fence();
+        }
+        // The next image is applied in full.
+        if let Some(applied) = &mut *applied {
+            applied.broker_epoch = None;
+        }
+        self.tell_leaderships();
+    }
+
+    /// Stops all tasks and parts, and writes the high watermarks. The logs stay open, for their manager to close.
+    pub fn shutdown(&self) {
+        self.shutdown.cancel();
+        let _applied = self.applied.lock();
+        for partition in self.online() {
+            self.fetchers.leave(partition.name());
+            partition.stop();
+        }
+        self.tell_leaderships();
+        self.checkpoint_high_watermarks();
+    }
+
+    /// Writes all high watermarks to their checkpoint files.
+    pub fn checkpoint_high_watermarks(&self) {
+        let online = self.online();
+        let marks = online
+            .iter()
+            .map(|partition| (partition.name().clone(), partition.high_watermark()))
+            .collect();
+        if let Err(error) = self.host.check(self.logs.write_high_watermarks(&marks)) {
+            warn!(%error, "high watermarks not written");
+        }
+    }
+
+    fn apply_topic(&self, image: &Image, topic: &Topic, broker_epoch: Option<i64>) {
+        if image.deleting.contains_key(&topic.name) {
+            return;
+        }
+        let me = self.broker_id();
+        for (index, seen) in &topic.partitions {
+            if !seen.replicas.contains(&me) || !seen.has_state() {
+                continue;
+            }
+            let name = TopicPartition::new(&*topic.name, *index);
+            let state = state_of(seen);
+            let Some(partition) =
+                self.host_partition(&name, image, topic, state.leader != Some(me))
+            else {
+                continue;
+            };
+            let part = part(&state, me, broker_epoch);
+            if let Err(error) = partition.apply(&state, part, |id| image.broker_epoch(id)) {
+                error!(partition = %name, %error, "can't take its part");
+            }
+            match partition.following() {
+                Some((leader, leader_epoch)) => {
+                    self.fetchers.follow(&partition, leader, leader_epoch)
+                }
+                None => self.fetchers.leave(&name),
+            }
+        }
+    }
+
+    /// The partition, with its log opened or created under the topic's id and settings; `None` if it is offline.
+    fn host_partition(
+        &self,
+        name: &TopicPartition,
+        image: &Image,
+        topic: &Topic,
+        has_peer: bool,
+    ) -> Option<Arc<Partition>> {
+        let configs = image.topic_configs.get(&topic.name);
+        let overrides: BTreeMap<String, String> = configs
+            .map(|configs| {
+                configs
+                    .iter()
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let hosted = self.partitions.read().get(name).cloned();
+        if let Some(Hosted::Online(partition)) = hosted {
+            if partition.topic_id() == topic.id {
+                partition
+                    .log()
+                    .set_config(self.logs.config_for(name, &overrides));
+                return Some(partition);
+            }
+            // The topic was deleted and created again between two images.
+            self.remove(name);
+        }
+        let hosted = match self.open_log(name, topic, &overrides, has_peer) {
+            Ok(log) => {
+                let high_watermark = self.checkpointed.get(name).copied().unwrap_or(0);
+                let host = Arc::clone(&self.host);
+                Hosted::Online(Arc::new(Partition::new(
+                    name.clone(),
+                    topic.id,
+                    log,
+                    high_watermark,
+                    host,
+                )))
+            }
+            Err(reason) => {
+                error!(partition = %name, reason, "offline");
+                Hosted::Offline(reason)
+            }
+        };
+        self.partitions.write().insert(name.clone(), hosted.clone());
+        match hosted {
+            Hosted::Online(partition) => Some(partition),
+            Hosted::Offline(_) => None,
+        }
+    }
+
+    fn open_log(
+        &self,
+        name: &TopicPartition,
+        topic: &Topic,
+        overrides: &BTreeMap<String, String>,
+        has_peer: bool,
+    ) -> Result<Arc<Log>, String> {
+        let open = || {
+            self.host.check(
+                self.logs
+                    .get_or_create(name, topic.id, overrides, clock::wall_ms()),
+            )
+        };
+        let opened = match open() {
+            Err(OpenError::WrongTopicId { found, .. }) => {
+                warn!(partition = %name, %found, wanted = %topic.id, "log of another topic of this name set aside");
+                self.host
+                    .check(self.logs.set_aside(name, clock::wall_ms()))
+                    .map_err(|error| error.to_string())?;
+                open()
+            }
+            Err(OpenError::Damaged { offset, reason, .. }) if has_peer => {
+                warn!(partition = %name, offset, reason, "log cut where it is damaged; the leader has the rest");
+                self.host
+                    .check(self.logs.cut_damaged(name, clock::wall_ms()))
+                    .map_err(|error| error.to_string())?;
+                open()
+            }
+            opened => opened,
+        };
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// Removes partitions whose topic is gone or going, or that are assigned elsewhere.
+    fn remove_gone(&self, before: Option<&Image>, image: &Image) {
+        let Some(before) = before else { return };
+        let gone = |name: &&Arc<str>| match (before.topic(name), image.topic(name)) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new) || image.deleting.contains_key(*name),
+            _ => true,
+        };
+        let suspects: HashSet<&str> = before
+            .topics
+            .keys()
+            .filter(gone)
+            .map(|name| &**name)
+            .collect();
+        if suspects.is_empty() {
+            return;
+        }
+        let hosted: Vec<TopicPartition> = self
+            .partitions
+            .read()
+            .keys()
+            .filter(|name| suspects.contains(name.topic.as_str()))
+            .cloned()
+            .collect();
+        for name in hosted {
+            if !self.is_assigned(image, &name) {
+                self.remove(&name);
+            }
+        }
+    }
+
+    fn is_assigned(&self, image: &Image, name: &TopicPartition) -> bool {
+        let assigned = image.partition(&name.topic, name.partition);
+        assigned.is_some_and(|seen| seen.replicas.contains(&self.broker_id()))
+            && !image.deleting.contains_key(name.topic.as_str())
+    }
+
+    /// At the first image: logs of topics deleted while this broker was away. One that tells no topic id is
+    /// from an old Kafka and stays.
+    fn delete_strays(&self, image: &Image) {
+        for log in self.logs.all() {
+            let name = log.topic_partition();
+            if !self.is_assigned(image, name) && log.topic_id().is_some() {
+                info!(partition = %name, "deleted: its topic is gone");
+                self.delete_log(name);
+            }
+        }
+    }
+
+    fn remove(&self, name: &TopicPartition) {
+        info!(partition = %name, "removed: deleted, or assigned elsewhere");
+        self.fetchers.leave(name);
+        if let Some(Hosted::Online(partition)) = self.partitions.write().remove(name) {
+            partition.stop();
+        }
+        self.delete_log(name);
+    }
+
+    fn delete_log(&self, name: &TopicPartition) {
+        if let Err(error) = self.host.check(self.logs.delete(name, clock::wall_ms())) {
+            error!(partition = %name, %error, "log not deleted");
+        }
+    }
+
+    fn tell_leaderships(&self) {
+        let internal = self
+            .online()
+            .into_iter()
+            .filter(|partition| partition.name().topic == OFFSETS_TOPIC);
+        let led: BTreeMap<TopicPartition, i32> = internal
+            .filter_map(|partition| Some((partition.name().clone(), partition.leading_epoch()?)))
+            .collect();
+        self.leaderships.send_if_modified(|told| {
+            let changed = **told != led;
+            if changed {
+                *told = Arc::new(led);
+            }
+            changed
+        });
+    }
+}
+
+fn state_of(seen: &metadata::Partition) -> PartitionState {
+    PartitionState {
+        replicas: seen.replicas.clone(),
+        leader: seen.leader,
+        leader_broker_epoch: seen.leader_broker_epoch,
+        leader_epoch: seen.leader_epoch,
+        partition_epoch: seen.partition_epoch,
+        isr: Isr::new(
+            seen.isr
+                .iter()
+                .map(|id| (*id, seen.isr_epoch_of(*id).unwrap_or(0))),
+        ),
+    }
+}
+
+fn same_brokers(before: &Image, now: &Image) -> bool {
+    before.brokers.size() == now.brokers.size()
+        && before
+            .brokers
+            .values()
+            .zip(now.brokers.values())
+            .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+}
+
+/// Whether nothing changed for a topic of `now`: assignment, states, settings, wish to delete it.
+fn same_topic(before: &Image, now: &Image, topic: &Arc<Topic>) -> bool {
+    let same_configs = match (
+        before.topic_configs.get(&topic.name),
+        now.topic_configs.get(&topic.name),
+    ) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    before
+        .topic(&topic.name)
+        .is_some_and(|old| Arc::ptr_eq(old, topic))
+        && same_configs
+}

@@ -1,0 +1,111 @@
+//! How those who wait for a partition hear that its offsets or its part changed.
+//!
+//! Registration is for one wake-up: a waiter registers, looks, sleeps, and registers again. So nobody is
+//! woken twice for nothing, and a waiter that gave up costs one dead entry until the next clean-up.
+
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// Dead entries are swept when the list has doubled since the last sweep, from this length on.
+const FIRST_SWEEP: usize = 16;
+
+/// The waiters of one partition.
+#[derive(Debug, Default)]
+pub struct WakeList {
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    list: Vec<Weak<Notify>>,
+    sweep_at: usize,
+}
+
+impl WakeList {
+    /// Wakes `waiter` at the next change.
+    pub fn register(&self, waiter: &Arc<Notify>) {
+        let mut waiters = self.waiters.lock();
+        if waiters.list.len() >= waiters.sweep_at.max(FIRST_SWEEP) {
+            waiters.list.retain(|waiter| waiter.strong_count() > 0);
+            waiters.sweep_at = waiters.list.len() * 2;
+        }
+        waiters.list.push(Arc::downgrade(waiter));
+    }
+
+    /// Wakes all that registered since the last call.
+    pub fn wake(&self) {
+        let woken = std::mem::take(&mut self.waiters.lock().list);
+        for waiter in woken.iter().filter_map(Weak::upgrade) {
+            waiter.notify_one();
+        }
+    }
+}
+
+/// Calls `look` at once and after each change of what `register` registers with, until it yields something or the
+/// deadline has passed. A last look after the deadline is up to the caller.
+pub async fn wait_until<T>(
+    deadline: Instant,
+    register: impl Fn(&Arc<Notify>),
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let waiter = Arc::new(Notify::new());
+    loop {
+        // Registered before looking: a change between the two wakes at once.
+        register(&waiter);
+        if let Some(seen) = look() {
+            return Some(seen);
+        }
+        if timeout_at(deadline, waiter.notified()).await.is_err() {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn wakes_on_change_and_ends_at_the_deadline() {
+        let (list, value) = (Arc::new(WakeList::default()), Arc::new(AtomicI64::new(0)));
+        let (list2, value2) = (Arc::clone(&list), Arc::clone(&value));
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                value2.fetch_add(1, Ordering::SeqCst);
+                list2.wake();
+            }
+        });
+        let seen = wait_until(
+            deadline(20_000),
+            |w| list.register(w),
+            || (value.load(Ordering::SeqCst) >= 3).then_some(()),
+        )
+        .await;
+        assert_eq!(seen, Some(()));
+        let never = wait_until(
+            deadline(20),
+            |w| list.register(w),
+            || (value.load(Ordering::SeqCst) >= 9).then_some(()),
+        )
+        .await;
+        assert_eq!(never, None);
+    }
+
+    #[test]
+    fn waiters_that_gave_up_are_swept() {
+        let list = WakeList::default();
+        for _ in 0..10_000 {
+            list.register(&Arc::new(Notify::new()));
+        }
+        assert!(list.waiters.lock().list.len() <= FIRST_SWEEP);
+    }
+
+    fn deadline(ms: u64) -> Instant {
+        Instant::from_std(crate::clock::now() + Duration::from_millis(ms))
+    }
+}
