@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use zweig_broker::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
 use zweig_broker::log::TopicPartition;
-use zweig_broker::metadata::Image;
+use zweig_broker::metadata::{Broker, Endpoint, Image};
 use zweig_broker::replica::hosted::{Certainty, StateWriter};
 use zweig_broker::replica::isr::{Proposal, WriteEnd};
 
@@ -76,6 +76,24 @@ impl Shared {
         drop(state);
         self.changed.send_replace(());
         result
+    }
+
+    /// A broker comes, on this port of the loopback.
+    pub fn register(&self, id: i32, port: u16) {
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            protocol: "PLAINTEXT".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let broker = Broker {
+            id,
+            epoch: epoch_of(id),
+            endpoints: vec![endpoint],
+            rack: None,
+            intact_since: None,
+        };
+        self.update(|image| image.brokers.insert_mut(id, Arc::new(broker)));
     }
 
     pub fn is_cut_off(&self, broker: i32) -> bool {

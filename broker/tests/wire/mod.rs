@@ -7,6 +7,7 @@ pub mod records;
 
 use fakes::{FakeEnsemble, Shared};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -16,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use zweig_broker::config::Config;
 use zweig_broker::handlers::{ProducerIds, Services};
 use zweig_broker::log::{LogConfig, LogManager};
-use zweig_broker::metadata::{Broker, Endpoint, MetadataCache};
+use zweig_broker::metadata::MetadataCache;
 use zweig_broker::net::listener::{ListenerConfig, serve};
 use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
 
@@ -67,56 +68,10 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
     let folder = TempDir::new().expect("a temporary folder");
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = socket.local_addr().expect("its address");
-    let id_text = id.to_string();
-    let mut all = vec![
-        ("broker.id", id_text.as_str()),
-        ("zookeeper.connect", "127.0.0.1:1"),
-    ];
-    all.extend(settings);
-    let all: Vec<_> = all
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
-    let config = Arc::new(Config::load(None, &all).expect("settings"));
-    let (defaults, _) = LogConfig::default().with_usable_overrides(&config.topic_defaults());
-    let logs = LogManager::open(&[folder.path().to_owned()], defaults, 0).expect("logs");
-    let logs = Arc::new(logs);
-    let metadata = Arc::new(MetadataCache::default());
-    shared.update(|image| {
-        let endpoint = Endpoint {
-            listener: "PLAINTEXT".to_owned(),
-            protocol: "PLAINTEXT".to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: address.port(),
-        };
-        let broker = Broker {
-            id,
-            epoch: fakes::epoch_of(id),
-            endpoints: vec![endpoint],
-            rack: None,
-            intact_since: None,
-        };
-        image.brokers.insert_mut(id, Arc::new(broker));
-    });
-    let ensemble = Arc::new(FakeEnsemble {
-        id,
-        shared: Arc::clone(shared),
-    });
-    let replicas = ReplicaManager::new(
-        HostConfig::new(id, &config),
-        Arc::clone(&logs),
-        Arc::clone(&metadata),
-        ensemble.clone(),
-        Arc::new(|error: &str| panic!("a log can't be trusted: {error}")),
-        tokio::runtime::Handle::current(),
-    );
-    let services = Services {
-        config,
-        metadata: Arc::clone(&metadata),
-        replicas: Arc::clone(&replicas),
-        admin: ensemble,
-        producer_ids: ProducerIds::default(),
-    };
+    shared.register(id, address.port());
+    let (services, logs) = services(id, &config(id, settings), folder.path(), shared);
+    let replicas = Arc::clone(&services.replicas);
+    let metadata = Arc::clone(&services.metadata);
     let listener = ListenerConfig {
         name: Arc::from("PLAINTEXT"),
         request_max_bytes: 8 * 1024 * 1024,
@@ -126,14 +81,14 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
     let stop = CancellationToken::new();
     tokio::spawn(serve(socket, listener, Arc::new(services), stop.clone()));
     let (tell, applied) = watch::channel(0);
-    let follow = follow_images(
+    let replicas_too = Arc::clone(&replicas);
+    tokio::spawn(follow_images(
         Arc::clone(shared),
         metadata,
-        Arc::clone(&replicas),
+        replicas_too,
         tell,
         stop.clone(),
-    );
-    tokio::spawn(follow);
+    ));
     Node {
         id,
         address,
@@ -143,6 +98,51 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
         _folder: folder,
         _stop: stop.drop_guard(),
     }
+}
+
+fn config(id: i32, settings: &[(&str, &str)]) -> Arc<Config> {
+    let id = id.to_string();
+    let mut all = vec![
+        ("broker.id", id.as_str()),
+        ("zookeeper.connect", "127.0.0.1:1"),
+    ];
+    all.extend(settings);
+    let all: Vec<_> = all
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    Arc::new(Config::load(None, &all).expect("settings"))
+}
+
+fn services(
+    id: i32,
+    config: &Arc<Config>,
+    folder: &Path,
+    shared: &Arc<Shared>,
+) -> (Services, Arc<LogManager>) {
+    let (defaults, _) = LogConfig::default().with_usable_overrides(&config.topic_defaults());
+    let logs = Arc::new(LogManager::open(&[folder.to_owned()], defaults, 0).expect("logs"));
+    let metadata = Arc::new(MetadataCache::default());
+    let ensemble = Arc::new(FakeEnsemble {
+        id,
+        shared: Arc::clone(shared),
+    });
+    let replicas = ReplicaManager::new(
+        HostConfig::new(id, config),
+        Arc::clone(&logs),
+        Arc::clone(&metadata),
+        ensemble.clone(),
+        Arc::new(|error: &str| panic!("a log can't be trusted: {error}")),
+        tokio::runtime::Handle::current(),
+    );
+    let services = Services {
+        config: Arc::clone(config),
+        metadata,
+        replicas,
+        admin: ensemble,
+        producer_ids: ProducerIds::default(),
+    };
+    (services, logs)
 }
 
 /// Applies each image to a broker, as its server does.
