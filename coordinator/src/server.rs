@@ -31,6 +31,7 @@ use crate::session::SessionId;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
 use crate::storage::{HistoryBounds, StateFolder, StoreError};
+use crate::wire::grpc;
 use crate::wire::listener::Listener;
 use crate::wire::zk::Services;
 
@@ -132,18 +133,23 @@ impl Server {
         let door = FrontDoor::new(door_config, published, replicator, chance, &runtime);
 
         let shutdown = CancellationToken::new();
-        let (grpc, grpc_incoming) = mpsc::channel(GRPC_BACKLOG);
+        let (grpc_connections, grpc_incoming) = mpsc::channel(GRPC_BACKLOG);
         let listener = Listener {
             socket: client_socket,
             services: Services::new(door.clone(), config.clone()),
-            grpc,
+            grpc: grpc_connections,
             max_client_cnxns: config.max_client_cnxns,
         };
         let tasks = vec![
             tokio::spawn(listener.run(shutdown.clone())),
             tokio::spawn(watchman(door.clone(), shutdown.clone())),
+            tokio::spawn(grpc::serve(
+                door.clone(),
+                &config,
+                grpc_incoming,
+                shutdown.clone(),
+            )),
         ];
-        drop(grpc_incoming);
         tracing::info!(node = config.node, %client_address, "this node runs");
         Ok(Self {
             door,
