@@ -5,6 +5,7 @@ mod brokers;
 mod clock;
 mod consume;
 mod context;
+mod coordinator;
 mod create;
 mod delete;
 mod dev;
@@ -16,6 +17,7 @@ mod kafka;
 mod ls;
 mod output;
 mod produce;
+mod role;
 mod set;
 mod stat;
 mod topic;
@@ -40,6 +42,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run one node of the ensemble.
+    Coordinator(coordinator::Args),
     /// Draw the tree of znodes.
     Tree(tree::Args),
     /// List the children of a znode.
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { context, command } = cli;
     match command {
+        Command::Coordinator(args) => coordinator::run(&args),
         Command::Tree(args) => context.tool(|c| tree::run(c, args)),
         Command::Ls(args) => context.tool(|c| ls::run(c, args)),
         Command::Get(args) => context.tool(|c| get::run(c, args)),

@@ -1,0 +1,92 @@
+//! Running one of the two servers in this process: its log, its runtime, its end.
+//!
+//! SIGTERM and SIGINT ask it to stop cleanly; a second one ends the process at once.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::exit;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::log;
+
+/// The exit code of a process that two signals ended: 128 + SIGINT, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// Options of both servers.
+#[derive(Debug, clap::Args)]
+pub struct RoleArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A setting that wins over the file; may be given many times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("not KEY=VALUE".into()),
+    }
+}
+
+/// Runs a server until a signal asks it to stop, or it fails.
+///
+/// # Errors
+/// Those of the server.
+pub fn run<F, E>(server: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<anyhow::Error>,
+{
+    log("info");
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?
+        .block_on(async {
+            let shutdown = CancellationToken::new();
+            let signals = (
+                signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
+                signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
+            );
+            let stopping = tokio::spawn(stop_on_signal(signals, shutdown.clone()));
+            let ended = server(shutdown).await;
+            stopping.abort();
+            ended.map_err(Into::into)
+        })
+}
+
+async fn stop_on_signal((mut term, mut int): (Signal, Signal), shutdown: CancellationToken) {
+    let name = either(&mut term, &mut int).await;
+    tracing::info!(signal = name, "stopping");
+    shutdown.cancel();
+    let name = either(&mut term, &mut int).await;
+    tracing::warn!(signal = name, "told twice: ending at once");
+    exit(INTERRUPTED);
+}
+
+async fn either(term: &mut Signal, int: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::setting;
+
+    #[test]
+    fn a_setting_is_split_at_the_first_equals_sign() {
+        let parsed = setting("server.1=h:1:2;3");
+        assert_eq!(parsed, Ok(("server.1".into(), "h:1:2;3".into())));
+        assert_eq!(setting("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(setting("a").is_err() && setting("=b").is_err());
+    }
+}
