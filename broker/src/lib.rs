@@ -18,6 +18,7 @@
 //! | `net` | listeners and connections |
 //! | `purgatory` | requests that wait: for acks, for bytes |
 //! | `replica` * | the rules of replication; `replica::hosted` puts logs under them |
+//! | `server` | builds the rooms, starts them, stops them in reverse order |
 //! | `shard` | the groups of each led partition of `__consumer_offsets`: load, serve, append |
 //! | `wire` | Kafka's frames and messages, bytes to values and back |
 
@@ -37,5 +38,8 @@ pub mod metadata;
 pub mod net;
 pub mod purgatory;
 pub mod replica;
+pub mod server;
 pub mod shard;
 pub mod wire;
+
+pub use server::{RunError, run};

@@ -1,0 +1,244 @@
+//! One broker, put together and taken apart. Builds the rooms in this order, and stops them in
+//! reverse:
+//!
+//! ```text
+//!   logs (lock, recovery) ─▶ session, ids ─▶ listeners bound ─▶ registration ─▶ first image
+//!     ─▶ replicas ─▶ requests served ─▶ controller, session supervision, surveys
+//!
+//!   leaderships moved away ─▶ requests ─▶ replicas ─▶ logs closed, clean marker ─▶ session closed
+//! ```
+//!
+//! Two runtimes: the caller's serves requests and touches files; the ensemble's session, the
+//! watch stream and the controller run on one of their own, so that a busy disk does not cost the
+//! registration.
+//!
+//! Invariants: nothing is registered before the logs are recovered; nothing is served before the
+//! first image was applied; the clean marker is written after the last append and before the
+//! session goes.
+
+mod adapters;
+mod listeners;
+mod running;
+mod session;
+mod survey;
+
+use std::sync::Arc;
+
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::Config;
+use crate::ensemble::cluster::Cluster;
+use crate::ensemble::memory::{Memory, MemoryError, boot_id, intact_since};
+use crate::ensemble::port::{Network, Ports};
+use crate::ensemble::registration::{Registrar, RegistrationError, close_former, settle};
+use crate::ensemble::watcher::{DeltaInbox, WatchError};
+use crate::log::{Identity, LogConfig, LogConfigError, LogManager, ManagerError, Stop};
+use crate::metadata::{MetadataCache, WaitError};
+
+use listeners::{BindError, Bound};
+use running::Running;
+use session::Supervisor;
+
+/// Why a broker did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A default for topics makes no log.
+    #[error(transparent)]
+    LogConfig(#[from] LogConfigError),
+    /// The log directories cannot be opened, or closed.
+    #[error(transparent)]
+    Logs(#[from] ManagerError),
+    /// What is remembered of the registration cannot be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// This broker cannot stand in the tree.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// The tree did not show itself in time.
+    #[error("no image of the cluster: {0}")]
+    Image(#[from] WaitError),
+    /// The tree can no longer be followed.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The second runtime could not be made.
+    #[error("no threads for the ensemble: {0}")]
+    Runtime(std::io::Error),
+    /// A task of ours panicked.
+    #[error("a part of the broker panicked: {0}")]
+    Panicked(String),
+}
+
+/// Runs a broker until `shutdown`, then stops it cleanly.
+///
+/// # Errors
+/// [`RunError`] says why it did not start, or could not go on.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let control = ControlPlane::new()?;
+    let network = Arc::new(Network {
+        config: config.ensemble.clone(),
+    });
+    let config = Arc::new(config);
+    let started = Started::start(&config, network, &control).await?;
+    let runtime = control.handle()?;
+    let mut running = Running::begin(started, &config, runtime).await?;
+    let ended = running.until(&shutdown).await;
+    running.stop(&config, ended.is_ok()).await?;
+    ended
+}
+
+/// The threads of the ensemble's side. Dropped without waiting: a session must not hold up an end.
+struct ControlPlane(Option<Runtime>);
+
+impl ControlPlane {
+    fn new() -> Result<ControlPlane, RunError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("ensemble")
+            .enable_all()
+            .build();
+        Ok(ControlPlane(Some(runtime.map_err(RunError::Runtime)?)))
+    }
+
+    /// Runs a future there to its end.
+    async fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, RunError> {
+        let runtime = self.0.as_ref();
+        let task = runtime.map(|runtime| runtime.spawn(future));
+        match task {
+            Some(task) => task.await.map_err(|e| RunError::Panicked(e.to_string())),
+            None => Err(RunError::Panicked(
+                "the ensemble's threads are gone".to_owned(),
+            )),
+        }
+    }
+
+    fn handle(&self) -> Result<Handle, RunError> {
+        let gone = || RunError::Panicked("the ensemble's threads are gone".to_owned());
+        let runtime = self.0.as_ref().ok_or_else(gone)?;
+        Ok(runtime.handle().clone())
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A broker that is registered and has seen the cluster.
+struct Started {
+    logs: Arc<LogManager>,
+    cluster: Cluster,
+    metadata: Arc<MetadataCache>,
+    bound: Vec<Bound>,
+    supervisor: Supervisor,
+}
+
+impl Started {
+    async fn start(
+        config: &Arc<Config>,
+        ports: Arc<dyn Ports>,
+        control: &ControlPlane,
+    ) -> Result<Started, RunError> {
+        let logs = Arc::new(open_logs(config).await?);
+        let dir = config.log_dirs[0].clone();
+        let memory = Memory::load(&dir)?;
+        let boot_id = boot_id();
+        let intact = judge(&logs, memory.as_ref(), &boot_id);
+        let stored = logs.identity()?.map(|i| (i.cluster_id, i.broker_id));
+        let (wanted, connecting) = (config.clone(), ports.clone());
+        let (port, identity) = control
+            .run(async move {
+                close_former(&*connecting, memory.as_ref()).await?;
+                let port = connecting.connect(None).await?;
+                let (id, reserved) = (wanted.broker_id, wanted.reserved_broker_max_id);
+                let identity = settle(&*port, id, reserved, stored).await?;
+                Ok::<_, RegistrationError>((port, identity))
+            })
+            .await??;
+        logs.set_identity(&Identity {
+            cluster_id: identity.cluster_id.clone(),
+            broker_id: identity.broker_id,
+        })?;
+        let broker_id = identity.broker_id;
+        let bound = listeners::bind(config).await?;
+        let registrar = Registrar {
+            dir,
+            endpoints: listeners::endpoints(config, &bound)?,
+            rack: config.rack.clone(),
+            boot_id,
+            synced: config.syncs_before_acknowledging(),
+        };
+        let registering = registrar.clone();
+        let registered = control
+            .run(async move { registering.register(port, broker_id, intact).await })
+            .await??;
+        tracing::info!(
+            broker_id, epoch = registered.epoch, cluster = %identity.cluster_id,
+            intact = intact.is_some(), "registered"
+        );
+        let metadata = Arc::new(MetadataCache::default());
+        let seed = clock::since_boot().subsec_nanos();
+        let cluster = Cluster::new(
+            broker_id,
+            registered,
+            metadata.clone(),
+            config.clone(),
+            u64::from(seed),
+        );
+        let supervisor = Supervisor {
+            ports,
+            registrar,
+            cluster: cluster.clone(),
+            metadata: metadata.clone(),
+            inbox: Arc::new(DeltaInbox::default()),
+        };
+        Ok(Started {
+            logs,
+            cluster,
+            metadata,
+            bound,
+            supervisor,
+        })
+    }
+}
+
+async fn open_logs(config: &Arc<Config>) -> Result<LogManager, RunError> {
+    let defaults = LogConfig::default().with_overrides(&config.topic_defaults())?;
+    let dirs = config.log_dirs.clone();
+    let opened = blocking(move || LogManager::open(&dirs, defaults, clock::wall_ms())).await?;
+    Ok(opened?)
+}
+
+/// Whether the logs that were opened still hold all they held; a damaged one speaks against it.
+fn judge(logs: &LogManager, memory: Option<&Memory>, boot_id: &str) -> Option<i64> {
+    let stop = logs.previous_stop();
+    let damaged = logs.damaged();
+    for (partition, problem) in &damaged {
+        tracing::error!(%partition, %problem, "this log is damaged and is not served");
+    }
+    let intact = intact_since(memory, stop, boot_id).filter(|_| damaged.is_empty());
+    if intact.is_none() && stop != Stop::Fresh {
+        tracing::warn!("records that were not synced may be missing from the logs");
+    }
+    intact
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RunError> {
+    let task = tokio::task::spawn_blocking(work);
+    task.await.map_err(|e| RunError::Panicked(e.to_string()))
+}

@@ -1,0 +1,134 @@
+//! [`Cluster`] in the shapes that the replicas and the handlers ask for.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::ensemble::cluster::{AlterIsrError, Cluster, Standing};
+use crate::ensemble::topics::{CreateTopic, CreateTopicError, DeleteTopicError};
+use crate::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
+use crate::log::TopicPartition;
+use crate::metadata::{MetadataCache, PartitionState};
+use crate::replica::hosted::{Certainty, StateWriter};
+use crate::replica::isr::{Proposal, WriteEnd};
+
+/// The ensemble as the replicas and the handlers see it.
+pub(super) struct EnsembleFace {
+    pub(super) cluster: Cluster,
+    pub(super) metadata: Arc<MetadataCache>,
+}
+
+impl EnsembleFace {
+    /// The state a proposal leads to; `None` if this broker does not lead in that epoch any more.
+    fn proposed(&self, partition: &TopicPartition, proposal: &Proposal) -> Option<PartitionState> {
+        let image = self.metadata.image();
+        let current = image.partition(&partition.topic, partition.partition)?;
+        let leads = current.leader == Some(self.cluster.broker_id())
+            && current.leader_epoch == proposal.leader_epoch;
+        let (isr, isr_broker_epochs) = proposal.isr.members().unzip();
+        leads.then(|| PartitionState {
+            isr,
+            isr_broker_epochs,
+            ..current.state()
+        })
+    }
+}
+
+impl StateWriter for EnsembleFace {
+    fn certainty(&self) -> Certainty {
+        match self.cluster.standing() {
+            Standing::Sure => Certainty::Sure,
+            Standing::InDoubt => Certainty::InDoubt,
+            Standing::Expired => Certainty::Expired,
+        }
+    }
+
+    fn broker_epoch(&self) -> Option<i64> {
+        let registered = self.cluster.standing() != Standing::Expired;
+        registered.then(|| self.cluster.broker_epoch())
+    }
+
+    fn write_isr(
+        &self,
+        partition: TopicPartition,
+        proposal: Proposal,
+    ) -> BoxFuture<'static, WriteEnd> {
+        let proposed = self.proposed(&partition, &proposal);
+        let cluster = self.cluster.clone();
+        Box::pin(async move {
+            let Some(proposed) = proposed else {
+                return WriteEnd::Stale;
+            };
+            let expected = proposal.expected_partition_epoch;
+            match cluster.alter_isr(&partition, proposed, expected).await {
+                Ok(partition_epoch) => WriteEnd::Written { partition_epoch },
+                Err(AlterIsrError::Stale(_) | AlterIsrError::Gone(_)) => WriteEnd::Stale,
+                Err(AlterIsrError::OutcomeUnknown(_)) => WriteEnd::Unknown,
+                Err(AlterIsrError::InDoubt | AlterIsrError::Fenced | AlterIsrError::NotDone(_)) => {
+                    WriteEnd::NotDone
+                }
+            }
+        })
+    }
+}
+
+impl ClusterAdmin for EnsembleFace {
+    fn create_topic(&self, topic: NewTopic) -> BoxFuture<'_, Result<CreatedTopic, AdminError>> {
+        let wanted = CreateTopic {
+            name: topic.name,
+            partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            assignment: topic.assignment,
+            configs: topic.configs,
+            validate_only: topic.validate_only,
+        };
+        Box::pin(async move {
+            let created = self.cluster.create_topic(wanted).await;
+            let created = created.map_err(create_error)?;
+            Ok(CreatedTopic {
+                id: created.id,
+                partitions: created.partitions,
+                replication_factor: created.replication_factor,
+            })
+        })
+    }
+
+    fn delete_topic(&self, name: String) -> BoxFuture<'_, Result<(), AdminError>> {
+        Box::pin(async move {
+            let deleted = self.cluster.delete_topic(&name).await;
+            deleted.map_err(|error| match error {
+                DeleteTopicError::Unknown(name) => AdminError::UnknownTopic(name),
+                DeleteTopicError::Disabled => AdminError::DeletionDisabled,
+                DeleteTopicError::Ensemble(_, error) if error.outcome_unknown() => {
+                    AdminError::OutcomeUnknown(error.to_string())
+                }
+                DeleteTopicError::Ensemble(_, error) => AdminError::NotDone(error.to_string()),
+            })
+        })
+    }
+
+    fn producer_id_block(&self) -> BoxFuture<'_, Result<Range<i64>, AdminError>> {
+        Box::pin(async move {
+            let block = self.cluster.producer_id_block().await;
+            let block = block.map_err(|error| AdminError::NotDone(error.to_string()))?;
+            Ok(block.first..block.first + block.len)
+        })
+    }
+}
+
+fn create_error(error: CreateTopicError) -> AdminError {
+    match error {
+        CreateTopicError::Exists(name) => AdminError::TopicExists(name),
+        CreateTopicError::InvalidName(why) => AdminError::InvalidName(why),
+        CreateTopicError::InvalidPartitions(why) => AdminError::InvalidPartitions(why),
+        CreateTopicError::InvalidReplicationFactor(why) => {
+            AdminError::InvalidReplicationFactor(why)
+        }
+        CreateTopicError::InvalidAssignment(why) => AdminError::InvalidAssignment(why),
+        CreateTopicError::Contradiction => AdminError::InvalidAssignment(error.to_string()),
+        CreateTopicError::InvalidConfig(why) => AdminError::InvalidConfig(why.to_string()),
+        CreateTopicError::OutcomeUnknown(why) => AdminError::OutcomeUnknown(why),
+        CreateTopicError::Ensemble(why) => AdminError::NotDone(why.to_string()),
+    }
+}

@@ -1,0 +1,245 @@
+//! A broker at work: replicas, controller, requests; and how all of it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::controller::drive::Drive;
+use crate::ensemble::cluster::{Cluster, Standing};
+use crate::ensemble::port::Port;
+use crate::handlers::{ProducerIds, Services};
+use crate::log::LogManager;
+use crate::metadata::{Image, MetadataCache};
+use crate::replica::hosted::{FatalHook, HostConfig, ReplicaManager};
+
+use super::adapters::EnsembleFace;
+use super::{RunError, Started, blocking, listeners, survey};
+
+/// How long the first image may take after the registration.
+const FIRST_IMAGE: Duration = Duration::from_secs(30);
+
+/// A broker that serves.
+pub(super) struct Running {
+    cluster: Cluster,
+    logs: Arc<LogManager>,
+    replicas: Arc<ReplicaManager>,
+    supervised: JoinHandle<Result<(), RunError>>,
+    runtime: Handle,
+    /// Everything but requests.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Requests.
+    net: TaskTracker,
+    net_stop: CancellationToken,
+}
+
+impl Running {
+    /// Waits for the first image, makes the partitions what it says, and serves.
+    pub(super) async fn begin(
+        started: Started,
+        config: &Arc<Config>,
+        runtime: Handle,
+    ) -> Result<Running, RunError> {
+        let Started {
+            logs,
+            cluster,
+            metadata,
+            bound,
+            supervisor,
+        } = started;
+        let face = Arc::new(EnsembleFace {
+            cluster: cluster.clone(),
+            metadata: metadata.clone(),
+        });
+        let replicas = ReplicaManager::new(
+            HostConfig::new(cluster.broker_id(), config),
+            logs.clone(),
+            metadata.clone(),
+            face.clone(),
+            fatal_hook(),
+            Handle::current(),
+        );
+        let stop = CancellationToken::new();
+        let drive = Drive {
+            cluster: cluster.clone(),
+            metadata: metadata.clone(),
+            inbox: supervisor.inbox.clone(),
+            config: config.controller,
+        };
+        let fence = replicas.clone();
+        let supervising = supervisor.run(move || fence.fence(), stop.child_token());
+        let mut supervised = runtime.spawn(supervising);
+        let image = tokio::select! {
+            first = first_image(&metadata, &cluster) => first?,
+            ended = &mut supervised => return Err(ended_early(ended)),
+        };
+        apply(&replicas, image).await?;
+        let running = Running {
+            cluster,
+            logs,
+            replicas,
+            supervised,
+            runtime,
+            tasks: TaskTracker::new(),
+            stop,
+            net: TaskTracker::new(),
+            net_stop: CancellationToken::new(),
+        };
+        running.start_tasks(drive, &metadata);
+        let services = Arc::new(Services {
+            config: config.clone(),
+            metadata,
+            replicas: running.replicas.clone(),
+            admin: face,
+            producer_ids: ProducerIds::default(),
+        });
+        listeners::serve(
+            bound,
+            &config.net,
+            &services,
+            &running.net,
+            &running.net_stop,
+        );
+        tracing::info!(broker_id = running.cluster.broker_id(), "serving");
+        Ok(running)
+    }
+
+    fn start_tasks(&self, drive: Drive, metadata: &Arc<MetadataCache>) {
+        let stop = || self.stop.child_token();
+        let (replicas, tasks) = (&self.replicas, &self.tasks);
+        tasks.spawn(follow_images(replicas.clone(), metadata.clone(), stop()));
+        tasks.spawn_on(drive.run(stop()), &self.runtime);
+        let survey = survey::run(
+            self.cluster.clone(),
+            metadata.clone(),
+            replicas.clone(),
+            stop(),
+        );
+        tasks.spawn_on(survey, &self.runtime);
+    }
+
+    /// Waits until the broker is to stop, or cannot go on.
+    pub(super) async fn until(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = &mut self.supervised => Err(ended_early(ended)),
+        }
+    }
+
+    /// Stops in reverse; `orderly` if leaderships are to be moved away first.
+    pub(super) async fn stop(self, config: &Config, orderly: bool) -> Result<(), RunError> {
+        let cluster = self.cluster;
+        if orderly && config.controller.controlled_shutdown {
+            move_leaders_away(&cluster, config, &self.runtime).await;
+        }
+        self.net_stop.cancel();
+        wait(&self.net, "connections").await;
+        self.stop.cancel();
+        wait(&self.tasks, "tasks").await;
+        let registered = cluster.standing() != Standing::Expired;
+        stop_replicas(self.replicas, self.logs, cluster.broker_epoch()).await?;
+        if registered {
+            close_session(&self.runtime, cluster.port()).await;
+        }
+        tracing::info!(broker_id = cluster.broker_id(), "stopped");
+        Ok(())
+    }
+}
+
+/// The first image that shows this broker registered.
+async fn first_image(metadata: &MetadataCache, cluster: &Cluster) -> Result<Arc<Image>, RunError> {
+    let (id, epoch) = (cluster.broker_id(), cluster.broker_epoch());
+    let registered = |image: &Image| image.broker_epoch(id) >= Some(epoch);
+    Ok(metadata.wait_for(FIRST_IMAGE, registered).await?)
+}
+
+async fn apply(replicas: &Arc<ReplicaManager>, image: Arc<Image>) -> Result<(), RunError> {
+    let replicas = replicas.clone();
+    blocking(move || replicas.apply_image(&image)).await
+}
+
+/// Makes partitions what each image says, one image after the other; skips those that were
+/// replaced meanwhile.
+async fn follow_images(
+    replicas: Arc<ReplicaManager>,
+    metadata: Arc<MetadataCache>,
+    stop: CancellationToken,
+) {
+    let mut changed = metadata.changed();
+    changed.mark_changed();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            news = changed.changed() => if news.is_err() { return },
+        }
+        changed.borrow_and_update();
+        if let Err(error) = apply(&replicas, metadata.image()).await {
+            tracing::error!(%error, "an image was not applied");
+        }
+    }
+}
+
+fn ended_early(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> RunError {
+    match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => RunError::Panicked("the session's supervision ended".to_owned()),
+        Err(panic) => RunError::Panicked(panic.to_string()),
+    }
+}
+
+async fn move_leaders_away(cluster: &Cluster, config: &Config, runtime: &Handle) {
+    let (cluster, limit) = (cluster.clone(), config.controller.controlled_shutdown_limit);
+    let asked = runtime.spawn(async move { cluster.controlled_shutdown(limit).await });
+    // The ensemble may be away: then waiting for the answer makes no sense either.
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(Ok(left))) => tracing::info!(left, "leaderships moved away"),
+        other => tracing::warn!(?other, "leaderships were not moved away"),
+    }
+}
+
+async fn wait(tasks: &TaskTracker, what: &str) {
+    tasks.close();
+    const LIMIT: Duration = Duration::from_secs(10);
+    if tokio::time::timeout(LIMIT, tasks.wait()).await.is_err() {
+        tracing::warn!("{what} did not end within {LIMIT:?}");
+    }
+}
+
+async fn stop_replicas(
+    replicas: Arc<ReplicaManager>,
+    logs: Arc<LogManager>,
+    broker_epoch: i64,
+) -> Result<(), RunError> {
+    blocking(move || {
+        replicas.shutdown();
+        logs.shutdown_clean(broker_epoch)
+    })
+    .await??;
+    Ok(())
+}
+
+async fn close_session(runtime: &Handle, port: Arc<dyn Port>) {
+    const LIMIT: Duration = Duration::from_secs(3);
+    let closing = runtime.spawn(async move { port.close().await });
+    match tokio::time::timeout(LIMIT, closing).await {
+        Ok(Ok(Ok(()))) => {}
+        other => tracing::warn!(?other, "the session was not closed; it ends by its timeout"),
+    }
+}
+
+/// After an error of a log that cannot be trusted any more, the process ends at once: what it held
+/// in memory, and what the page cache holds, may differ from the disk.
+fn fatal_hook() -> FatalHook {
+    Arc::new(|reason: &str| {
+        tracing::error!(
+            reason,
+            "the logs cannot be trusted any more; this process ends"
+        );
+        std::process::exit(1);
+    })
+}
