@@ -4,7 +4,7 @@
 //! frame    u32 length of kind and body, u32 CRC32C of them, u8 kind, body
 //! hello    `ZWPQ`, u16 format (1), u64 from, u64 to, u64 boot, str cluster     first on each connection
 //! raft     a raft message (protobuf)
-//! forward  u64 term, u64 first, (u32 length, command)*                          until the end
+//! forward  u64 term, u64 base (at least 1), u64 first, (u32 length, command)*                          until the end
 //! rewind   u64 boot, u64 term, u64 next
 //! refused  u64 boot, u64 term, u64 number*
 //! report   u64 sequence, (i64 session, u64 attach)*
@@ -142,6 +142,7 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
         PeerMessage::Forward(run) => {
             out.put_u8(kind::FORWARD);
             out.put_u64(run.term);
+            out.put_u64(run.base);
             out.put_u64(run.first);
             for command in &run.commands {
                 out.put_u32(command.len() as u32);
@@ -229,7 +230,9 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
     let message = match kind {
         kind::RAFT => PeerMessage::Raft(Box::new(Message::decode(body).ok()?)),
         kind::FORWARD => {
-            let (term, first) = (body.try_get_u64().ok()?, body.try_get_u64().ok()?);
+            let term = body.try_get_u64().ok()?;
+            let base = body.try_get_u64().ok().filter(|&base| base > 0)?;
+            let first = body.try_get_u64().ok()?;
             let mut commands = Vec::new();
             while body.has_remaining() {
                 let bytes = body.try_get_u32().ok()? as usize;
@@ -240,6 +243,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
             }
             PeerMessage::Forward(Forward {
                 term,
+                base,
                 first,
                 commands,
             })
@@ -331,6 +335,7 @@ mod tests {
             Frame::Peer(PeerMessage::Raft(Box::new(raft))),
             Frame::Peer(PeerMessage::Forward(Forward {
                 term: 1,
+                base: 1,
                 first: 2,
                 commands,
             })),

@@ -130,7 +130,7 @@ impl Node {
             NodeInput::LinkLost(node) => self.core.handle(Input::LinkLost(node)),
             NodeInput::Unreachable(node) => {
                 self.core.handle(Input::Unreachable(node));
-                self.resend |= self.known.is_some_and(|(_, leader)| leader == node);
+                self.resend |= self.forwarder.sent_to() == node;
             }
             NodeInput::Read(reader) => {
                 self.reads.push(
@@ -211,6 +211,11 @@ impl Node {
         self.forwarder.len()
     }
 
+    /// The state of forwarding, for whoever looks for a command that is stuck.
+    pub fn forwarding(&self) -> impl std::fmt::Debug {
+        (&self.forwarder, &self.intake)
+    }
+
     /// Whether commands find no leader for so long that new ones are refused.
     pub fn refuses(&self, now: Now) -> bool {
         self.known.is_none() && now.ms >= self.leaderless_since_ms + self.config.forward_deadline_ms
@@ -273,10 +278,8 @@ impl Node {
 
     fn check_deadlines(&mut self) {
         let now = self.now;
-        if std::mem::take(&mut self.resend)
-            && let Some((_, leader)) = self.known
-        {
-            self.forwarder.link_renewed(leader);
+        if std::mem::take(&mut self.resend) {
+            self.forwarder.link_renewed(self.forwarder.sent_to());
         }
         let late = self.forwarder.expire(now.wall_ms);
         self.not_done(late, NotDone::Deadline);

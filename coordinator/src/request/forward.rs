@@ -13,7 +13,8 @@
 //!
 //! Rules:
 //! - Numbers have no gaps, per (node, boot nonce, term). The leader takes n only after n-1 and drops repeats;
-//!   a number it can't take blocks all behind it, until the origin resends from there.
+//!   a number it can't take blocks all behind it, until the origin resends from there. Numbers that an origin
+//!   gave up (their outcome is unknown) are skipped: each run says from where on there are no gaps.
 //! - Nothing is forwarded in a term older than the newest applied entry's.
 //! - `sent` holds commands of one term only: what waits goes out in a later term only when none is left.
 //!
@@ -28,6 +29,8 @@ use bytes::Bytes;
 pub struct Forward {
     /// The term in which they may be proposed, and in no other.
     pub term: u64,
+    /// Numbers below this one were given up by the origin: whoever has not taken them never will.
+    pub base: u64,
     /// Number of the first; the others follow without gaps.
     pub first: u64,
     /// The encoded commands.
@@ -79,7 +82,11 @@ pub struct Forwarder {
     /// The next of `sent` to transmit; those before it are on their way.
     transmit: usize,
     sent_term: u64,
+    /// The leader of `sent_term`.
+    sent_to: u64,
     next_number: u64,
+    /// Numbers below were given up, in `sent_term`.
+    base: u64,
     /// Term of the newest applied entry.
     applied_term: u64,
     /// Term and leader, as raft knows them.
@@ -95,7 +102,9 @@ impl Forwarder {
             sent: VecDeque::new(),
             transmit: 0,
             sent_term: 0,
+            sent_to: 0,
             next_number: 1,
+            base: 1,
             applied_term,
             target: None,
         }
@@ -125,9 +134,15 @@ impl Forwarder {
         self.target = target;
     }
 
-    /// The stream to `node` was broken and is there again: everything not seen applied goes out once more.
+    /// Where the commands went that have no outcome yet.
+    pub fn sent_to(&self) -> u64 {
+        self.sent_to
+    }
+
+    /// The stream to `node` was broken and is there again: everything not seen applied goes out once more, now
+    /// or when its leader is known again.
     pub fn link_renewed(&mut self, node: u64) {
-        if self.target.is_some_and(|(_, leader)| leader == node) {
+        if self.sent_to == node {
             self.transmit = 0;
         }
     }
@@ -148,7 +163,9 @@ impl Forwarder {
         }
         if self.sent.is_empty() && term > self.sent_term {
             self.sent_term = term;
+            self.sent_to = leader;
             self.next_number = 1;
+            self.base = 1;
             self.transmit = 0;
         }
         if term != self.sent_term {
@@ -156,6 +173,7 @@ impl Forwarder {
         }
         let mut run = Forward {
             term,
+            base: self.base,
             first: 0,
             commands: Vec::new(),
         };
@@ -236,6 +254,7 @@ impl Forwarder {
     pub fn lose_track(&mut self, applied_term: u64) -> Vec<u64> {
         self.applied_term = self.applied_term.max(applied_term);
         self.transmit = 0;
+        self.base = self.next_number;
         self.sent
             .drain(..)
             .map(|sent| sent.waiting.request)
@@ -342,6 +361,8 @@ impl Intake {
             return accepted;
         }
         let stream = self.streams.entry(origin).or_default();
+        // A gap that the origin will never fill is none.
+        stream.taken = stream.taken.max(run.base - 1);
         // The origin resends from the first it has not seen settled: what stands before, it knows.
         stream.refused = stream.refused.split_off(&run.first);
         for (number, command) in (run.first..).zip(&run.commands) {

@@ -84,6 +84,17 @@ fn a_renewed_stream_begins_with_the_first_not_applied() {
 }
 
 #[test]
+fn a_stream_renewed_while_no_leader_is_known_is_remembered() {
+    let mut forwarder = forwarder();
+    forwarder.set_target(Some((3, 1)));
+    sent(&mut forwarder);
+    forwarder.set_target(None);
+    forwarder.link_renewed(1);
+    forwarder.set_target(Some((3, 1)));
+    assert_eq!(sent(&mut forwarder), [(3, 1, vec![1, 2, 3, 4])]);
+}
+
+#[test]
 fn after_a_snapshot_what_was_sent_is_unknown_and_what_was_not_goes_on() {
     let mut forwarder = forwarder();
     forwarder.set_target(Some((3, 1)));
@@ -93,6 +104,25 @@ fn after_a_snapshot_what_was_sent_is_unknown_and_what_was_not_goes_on() {
     assert_eq!(sent(&mut forwarder), []);
     forwarder.set_target(Some((6, 2)));
     assert_eq!(sent(&mut forwarder), [(6, 1, vec![5])]);
+}
+
+#[test]
+fn numbers_given_up_leave_no_gap_at_the_leader() {
+    let mut forwarder = forwarder();
+    forwarder.set_target(Some((3, 1)));
+    let (_, lost) = forwarder.poll().unwrap();
+    forwarder.lose_track(3);
+    forwarder.submit(5, 0, Bytes::from_static(&[5]));
+    let (_, next) = forwarder.poll().unwrap();
+    assert_eq!((next.base, next.first), (5, 5));
+    let mut intake = Intake::default();
+    intake.set_term(Some(3));
+    assert_eq!(intake.offer((2, 77), &next, |_| Admission::Take).taken, 1);
+    assert_eq!(
+        intake.offer((2, 77), &lost, |_| Admission::Take).taken,
+        0,
+        "too late"
+    );
 }
 
 #[test]
@@ -144,6 +174,7 @@ fn run(term: u64, first: u64, count: u8) -> Forward {
         .collect();
     Forward {
         term,
+        base: 1,
         first,
         commands,
     }
