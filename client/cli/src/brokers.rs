@@ -1,4 +1,4 @@
-//! `zweig brokers`: who is registered, who is the controller.
+//! `zweig broker list`: who is registered, who is the controller.
 
 use serde::Serialize;
 
@@ -6,9 +6,9 @@ use crate::context::Context;
 use crate::kafka::{Brokers, failed};
 use crate::output::{Cell, Table, Tone, cell};
 
-/// Arguments of `zweig brokers`.
+/// Arguments of `zweig broker list`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  zweig brokers --bootstrap 127.0.0.1:9092")]
+#[command(after_help = "Example:\n  zweig broker list --bootstrap 127.0.0.1:9092")]
 pub struct Args {
     #[command(flatten)]
     brokers: Brokers,

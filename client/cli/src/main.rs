@@ -1,6 +1,7 @@
 //! The one binary: both servers and every tool. Each subcommand is a file of its own; here is only
 //! the list of them and the way out.
 
+mod broker;
 mod brokers;
 mod clock;
 mod consume;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Run one node of the ensemble.
     Coordinator(coordinator::Args),
+    /// Run one broker, or list the brokers there are.
+    Broker(broker::Args),
     /// Draw the tree of znodes.
     Tree(tree::Args),
     /// List the children of a znode.
@@ -62,8 +65,6 @@ enum Command {
     Watch(watch::Args),
     /// The coordinators themselves.
     Ensemble(ensemble::Args),
-    /// The brokers of a cluster: where they are, what they lead, who is the controller.
-    Brokers(brokers::Args),
     /// Create, list, describe and delete topics.
     Topic(topic::Args),
     /// Send lines as records.
@@ -88,6 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { context, command } = cli;
     match command {
         Command::Coordinator(args) => coordinator::run(&args),
+        Command::Broker(args) => broker::run(context, args),
         Command::Tree(args) => context.tool(|c| tree::run(c, args)),
         Command::Ls(args) => context.tool(|c| ls::run(c, args)),
         Command::Get(args) => context.tool(|c| get::run(c, args)),
@@ -97,7 +99,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Delete(args) => context.tool(|c| delete::run(c, args)),
         Command::Watch(args) => context.tool(|c| watch::run(c, args)),
         Command::Ensemble(args) => context.tool(|c| ensemble::run(c, args)),
-        Command::Brokers(args) => context.tool(|c| brokers::run(c, args)),
         Command::Topic(args) => context.tool(|c| topic::run(c, args)),
         Command::Produce(args) => context.tool(|c| produce::run(c, args)),
         Command::Consume(args) => context.tool(|c| consume::run(c, args)),
