@@ -111,7 +111,7 @@ impl Log {
             }),
             segments: RwLock::new(parts.segments),
             epochs: RwLock::new(parts.epochs),
-            epochs_dirty: AtomicBool::new(true),
+            epochs_dirty: AtomicBool::new(parts.epochs_changed),
             folder_dirty: AtomicBool::new(true),
             tail: RwLock::new(tail),
             start: AtomicI64::new(parts.start),
@@ -235,7 +235,8 @@ impl Log {
             self.active().close_index()?;
             self.write_snapshot(&writer.producers, self.log_end_offset())?;
         }
-        self.flush()
+        self.flush()?;
+        self.write_epochs().map_err(LogError::Fatal)
     }
 
     /// Takes no more appends; its files are about to be renamed or removed.
@@ -294,6 +295,8 @@ pub(super) struct Parts {
     pub config: LogConfig,
     pub segments: Segments,
     pub epochs: LeaderEpochs,
+    /// They differ from their file.
+    pub epochs_changed: bool,
     pub producers: ProducerTable,
     pub start: i64,
     pub end: i64,

@@ -9,6 +9,7 @@
 //! Logs that can't be opened are kept by name with the reason: they are never served nor replaced.
 
 mod folders;
+mod opening;
 mod passes;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use super::super::config::LogConfig;
 use super::super::error::{FileError, ManagerError, OpenError};
 use super::super::format::meta_properties::{self, MetaProperties};
-use super::super::format::{clean_shutdown, names, partition_metadata};
+use super::super::format::{names, partition_metadata};
 use super::super::{TopicId, TopicPartition};
 use super::dir::LogDir;
 use super::file::{self, Durability};
@@ -102,83 +103,15 @@ impl LogManager {
         let stops: Vec<Stop> = manager
             .dirs
             .iter()
-            .map(|dir| take_stop(dir))
+            .map(|dir| opening::take_stop(dir))
             .collect::<Result<_, _>>()?;
-        manager.previous_stop = combine(&stops);
+        manager.previous_stop = opening::combine(&stops);
         let dirs = manager.dirs.clone();
         for (dir, stop) in dirs.iter().zip(stops) {
             let clean = matches!(stop, Stop::Clean { .. });
             manager.open_dir(dir, clean, now_ms)?;
         }
         Ok(manager)
-    }
-
-    fn open_dir(
-        &mut self,
-        dir: &Arc<LogDir>,
-        clean: bool,
-        now_ms: i64,
-    ) -> Result<(), ManagerError> {
-        let starts = dir.read_offsets(names::LOG_START_CHECKPOINT)?;
-        let marks = dir.read_offsets(names::HIGH_WATERMARK_CHECKPOINT)?;
-        for name in file::list(dir.path())? {
-            let folder = dir.path().join(&name);
-            if !folder.is_dir() {
-                continue;
-            }
-            if name.ends_with(names::DELETE_FOLDER) {
-                self.folders.get_mut().leave(now_ms, folder);
-                continue;
-            }
-            let Some(partition) = names::parse_partition_folder(&name) else {
-                tracing::info!(folder = %folder.display(), "not a partition's folder, left alone");
-                continue;
-            };
-            let hints = Hints {
-                clean,
-                recovery_point: dir.recovery_point(&partition),
-                log_start: starts.get(&partition).copied().unwrap_or(0).max(0),
-                high_watermark: marks.get(&partition).copied(),
-                cut_damage: false,
-            };
-            self.open_partition(dir, folder, partition, hints, now_ms)?;
-        }
-        self.high_watermarks.extend(marks);
-        Ok(())
-    }
-
-    fn open_partition(
-        &mut self,
-        dir: &Arc<LogDir>,
-        folder: PathBuf,
-        partition: TopicPartition,
-        hints: Hints,
-        now_ms: i64,
-    ) -> Result<(), ManagerError> {
-        let logs = self.logs.get_mut();
-        let first = logs.open.get(&partition).map(|log| log.folder().to_owned());
-        let first = first.or_else(|| Some(logs.damaged.get(&partition)?.folder.clone()));
-        if let Some(first) = first {
-            return Err(ManagerError::Twice {
-                partition,
-                first,
-                second: folder,
-            });
-        }
-        let config = self.defaults.clone();
-        match recovery::load(&folder, &partition, config, Arc::clone(dir), hints, now_ms) {
-            Ok(log) => {
-                logs.open.insert(partition, Arc::new(log));
-            }
-            Err(OpenError::Log(error)) => return Err(error.into()),
-            Err(error) => {
-                tracing::error!(%partition, %error, "log is offline");
-                let dir = Arc::clone(dir);
-                let damaged = DamagedLog { dir, folder, error };
-                logs.damaged.insert(partition, damaged);
-            }
-        }
-        Ok(())
     }
 
     /// How the broker before this one ended.
@@ -423,40 +356,4 @@ fn read_properties(dir: &Path) -> Result<MetaProperties, ManagerError> {
         path,
         reason: error.0,
     })
-}
-
-/// Reads the clean-stop marker and takes it away, durably.
-fn take_stop(dir: &LogDir) -> Result<Stop, FileError> {
-    let path = dir.path().join(names::CLEAN_SHUTDOWN);
-    let Some(text) = file::read_text(&path)? else {
-        let used = file::list(dir.path())?
-            .iter()
-            .any(|name| names::parse_partition_folder(name).is_some());
-        return Ok(if used { Stop::Unclean } else { Stop::Fresh });
-    };
-    file::remove(&path)?;
-    file::sync_folder(dir.path())?;
-    let broker_epoch = clean_shutdown::decode(&text);
-    Ok(Stop::Clean { broker_epoch })
-}
-
-/// All directories must have ended well, in the same epoch.
-fn combine(stops: &[Stop]) -> Stop {
-    let mut all = Stop::Fresh;
-    for &stop in stops {
-        all = match (all, stop) {
-            (Stop::Fresh, stop) | (stop, Stop::Fresh) => stop,
-            (
-                Stop::Clean { broker_epoch: one },
-                Stop::Clean {
-                    broker_epoch: other,
-                },
-            ) => {
-                let broker_epoch = if one == other { one } else { None };
-                Stop::Clean { broker_epoch }
-            }
-            _ => Stop::Unclean,
-        };
-    }
-    all
 }

@@ -78,6 +78,7 @@ pub(super) fn load(
         hints,
         segments: open_segments(folder, now_ms)?,
         epochs: None,
+        epochs_on_disk: None,
         recovered: Recovered::default(),
     };
     loader.read_epochs()?;
@@ -100,6 +101,7 @@ pub(super) fn load(
         partition: partition.clone(),
         topic_id: read_topic_id(folder)?,
         folder: folder.to_owned(),
+        epochs_changed: loader.epochs_on_disk.as_ref() != Some(&epochs),
         epochs,
         producers,
         start,
@@ -146,6 +148,8 @@ struct Loader<'a> {
     segments: Segments,
     /// `None` when there is no file of them that can be read.
     epochs: Option<LeaderEpochs>,
+    /// As the file says.
+    epochs_on_disk: Option<LeaderEpochs>,
     recovered: Recovered,
 }
 
@@ -154,7 +158,10 @@ impl Loader<'_> {
         let path = self.folder.join(names::LEADER_EPOCH_CHECKPOINT);
         if let Some(text) = file::read_text(&path)? {
             match leader_epoch_checkpoint::decode(&text) {
-                Ok(entries) => self.epochs = Some(LeaderEpochs::new(entries)),
+                Ok(entries) => {
+                    self.epochs = Some(LeaderEpochs::new(entries));
+                    self.epochs_on_disk.clone_from(&self.epochs);
+                }
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "leader epochs are built anew");
                 }
@@ -213,7 +220,10 @@ impl Loader<'_> {
             return Ok(());
         };
         let reason = &damage.reason;
-        let flushed = pass.next_offset < self.hints.recovery_point || self.hints.clean;
+        // What was flushed below the start offset was all deleted since.
+        let flushed_any = self.hints.recovery_point > self.hints.log_start;
+        let flushed =
+            self.hints.clean || (flushed_any && pass.next_offset < self.hints.recovery_point);
         if flushed {
             let point = self.hints.recovery_point;
             let reason = format!("{reason}, but all up to {point} was flushed");

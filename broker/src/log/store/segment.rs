@@ -85,6 +85,16 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Begins a new segment. If that fails, no file of it is left: an empty one would look like the
+    /// log's end to the next start.
+    pub fn create(folder: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, FileError> {
+        Segment::open(folder, base_offset, now_ms).inspect_err(|_| {
+            for kind in [names::LOG, names::OFFSET_INDEX, names::TIME_INDEX] {
+                let _ = fs::remove_file(folder.join(names::segment_file(base_offset, kind)));
+            }
+        })
+    }
+
     /// Opens the files of a segment, creating those that aren't there.
     pub fn open(folder: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, FileError> {
         let at = |kind| folder.join(names::segment_file(base_offset, kind));

@@ -237,3 +237,48 @@ fn followers_take_whole_batches_in_order() {
     ));
     assert_eq!(check_for_follower(&[]).unwrap(), (vec![], 0));
 }
+
+/// A reader that isn't ours must understand all that was let in.
+#[test]
+fn mutated_batches_are_refused_or_readable() {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut chance = move |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % bound as u64) as usize
+    };
+    let mut accepted = 0;
+    for round in 0..30_000 {
+        let mut bytes = Batch::of(1 + chance(4) as i32).bytes();
+        for _ in 0..chance(4) {
+            let at = chance(bytes.len());
+            bytes[at] = match chance(3) {
+                0 => chance(256) as u8,
+                1 => bytes[at].wrapping_add(1),
+                _ => bytes[at] ^ 1 << chance(8),
+            };
+        }
+        if chance(4) == 0 {
+            bytes.truncate(chance(bytes.len()) + 1);
+        }
+        if chance(8) != 0 && bytes.len() > HEADER_SIZE {
+            seal(&mut bytes);
+        }
+        let Ok(batches) = check(&bytes) else { continue };
+        accepted += 1;
+        if batches[0].header.compression() != UNCOMPRESSED {
+            continue;
+        }
+        let mut rest = &bytes[..];
+        let read = kafka_protocol::records::RecordBatchDecoder::decode(&mut rest);
+        let read = read.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let count = batches[0].header.record_count as usize;
+        assert_eq!(
+            (read.records.len(), rest.len()),
+            (count, 0),
+            "round {round}"
+        );
+    }
+    assert!(accepted > 5_000, "{accepted}");
+}

@@ -151,7 +151,7 @@ impl Log {
         old.close_index()?;
         if old.size() == 0 {
             // Nothing was ever written to it, so the new one replaces it.
-            let segment = Arc::new(Segment::open(&self.folder, base_offset, now_ms)?);
+            let segment = Arc::new(Segment::create(&self.folder, base_offset, now_ms)?);
             let mut segments = self.segments.write();
             segments.remove(&old.base_offset());
             segments.insert(base_offset, Arc::clone(&segment));
@@ -161,7 +161,7 @@ impl Log {
             return Ok(segment);
         }
         self.write_snapshot(&writer.producers, base_offset)?;
-        let segment = Arc::new(Segment::open(&self.folder, base_offset, now_ms)?);
+        let segment = Arc::new(Segment::create(&self.folder, base_offset, now_ms)?);
         self.segments
             .write()
             .insert(base_offset, Arc::clone(&segment));

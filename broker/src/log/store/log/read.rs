@@ -1,6 +1,7 @@
 //! Reading: by offset, and looking offsets up by timestamp.
 
 use std::fs::File;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -156,14 +157,13 @@ impl Log {
 
     /// The batch that holds `offset` or, where compaction left a gap, the next one below `upper`.
     fn locate(&self, offset: i64, upper: i64) -> Result<Option<(Arc<Segment>, Found)>, ReadError> {
-        for segment in self.segments_from(offset) {
-            if segment.base_offset() >= upper {
-                break;
-            }
+        let mut next = self.segment_at(offset);
+        while let Some(segment) = next.filter(|segment| segment.base_offset() < upper) {
             if let Some(found) = segment.find(offset)? {
                 let below = found.header.base_offset < upper;
                 return Ok(below.then_some((segment, found)));
             }
+            next = self.segment_behind(segment.base_offset());
         }
         Ok(None)
     }
@@ -188,6 +188,20 @@ impl Log {
             Some(behind) => behind.position.min(size),
             None => size,
         })
+    }
+
+    /// The segment that holds `offset`, the first one if it lies before all.
+    fn segment_at(&self, offset: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let floor = segments.range(..=offset).next_back();
+        let found = floor.or_else(|| segments.first_key_value());
+        found.map(|(_, segment)| Arc::clone(segment))
+    }
+
+    fn segment_behind(&self, base_offset: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let behind = segments.range((Excluded(base_offset), Unbounded)).next();
+        behind.map(|(_, segment)| Arc::clone(segment))
     }
 
     /// The segment that holds `offset`, and all behind it.

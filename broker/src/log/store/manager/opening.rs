@@ -1,0 +1,184 @@
+//! What opening the log directories finds: how the last broker ended, and the logs themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::super::super::TopicPartition;
+use super::super::super::error::{FileError, ManagerError, OpenError};
+use super::super::super::format::{clean_shutdown, names};
+use super::super::dir::LogDir;
+use super::super::file;
+use super::super::log::Log;
+use super::super::recovery::{self, Hints};
+use super::{DamagedLog, LogManager, Stop};
+
+/// A partition's folder that is to be opened.
+#[derive(Debug)]
+struct Found {
+    partition: TopicPartition,
+    folder: PathBuf,
+    hints: Hints,
+}
+
+impl LogManager {
+    pub(super) fn open_dir(
+        &mut self,
+        dir: &Arc<LogDir>,
+        clean: bool,
+        now_ms: i64,
+    ) -> Result<(), ManagerError> {
+        let starts = dir.read_offsets(names::LOG_START_CHECKPOINT)?;
+        let marks = dir.read_offsets(names::HIGH_WATERMARK_CHECKPOINT)?;
+        let mut found = Vec::new();
+        for name in file::list(dir.path())? {
+            let folder = dir.path().join(&name);
+            if !folder.is_dir() {
+                continue;
+            }
+            if name.ends_with(names::DELETE_FOLDER) {
+                self.folders.get_mut().leave(now_ms, folder);
+                continue;
+            }
+            let Some(partition) = names::parse_partition_folder(&name) else {
+                tracing::info!(folder = %folder.display(), "not a partition's folder, left alone");
+                continue;
+            };
+            let hints = Hints {
+                clean,
+                recovery_point: dir.recovery_point(&partition),
+                log_start: starts.get(&partition).copied().unwrap_or(0).max(0),
+                high_watermark: marks.get(&partition).copied(),
+                cut_damage: false,
+            };
+            self.refuse_twice(&partition, &folder)?;
+            found.push(Found {
+                partition,
+                folder,
+                hints,
+            });
+        }
+        self.high_watermarks.extend(marks);
+        self.open_all(dir, found, now_ms)
+    }
+
+    fn refuse_twice(
+        &mut self,
+        partition: &TopicPartition,
+        second: &Path,
+    ) -> Result<(), ManagerError> {
+        let logs = self.logs.get_mut();
+        let first = logs.open.get(partition).map(|log| log.folder());
+        let damaged = || logs.damaged.get(partition).map(|log| log.folder.as_path());
+        match first.or_else(damaged) {
+            None => Ok(()),
+            Some(first) => Err(ManagerError::Twice {
+                partition: partition.clone(),
+                first: first.to_owned(),
+                second: second.to_owned(),
+            }),
+        }
+    }
+
+    /// Opens logs on as many threads as there are processors: after a crash each may read much.
+    fn open_all(
+        &mut self,
+        dir: &Arc<LogDir>,
+        found: Vec<Found>,
+        now_ms: i64,
+    ) -> Result<(), ManagerError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let defaults = &self.defaults;
+        let waiting = Mutex::new(found.into_iter());
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let Some(next) = waiting.lock().next() else {
+                            return;
+                        };
+                        let (config, dir) = (defaults.clone(), Arc::clone(dir));
+                        let Found {
+                            partition,
+                            folder,
+                            hints,
+                        } = &next;
+                        let log = recovery::load(folder, partition, config, dir, *hints, now_ms);
+                        done.lock().push((next, log));
+                    }
+                });
+            }
+        });
+        for (
+            Found {
+                partition, folder, ..
+            },
+            log,
+        ) in done.into_inner()
+        {
+            self.keep(dir, partition, folder, log)?;
+        }
+        Ok(())
+    }
+
+    fn keep(
+        &mut self,
+        dir: &Arc<LogDir>,
+        partition: TopicPartition,
+        folder: PathBuf,
+        log: Result<Log, OpenError>,
+    ) -> Result<(), ManagerError> {
+        let logs = self.logs.get_mut();
+        match log {
+            Ok(log) => {
+                logs.open.insert(partition, Arc::new(log));
+            }
+            Err(OpenError::Log(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::error!(%partition, %error, "log is offline");
+                let dir = Arc::clone(dir);
+                let damaged = DamagedLog { dir, folder, error };
+                logs.damaged.insert(partition, damaged);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the clean-stop marker and takes it away, durably.
+pub(super) fn take_stop(dir: &LogDir) -> Result<Stop, FileError> {
+    let path = dir.path().join(names::CLEAN_SHUTDOWN);
+    let Some(text) = file::read_text(&path)? else {
+        let used = file::list(dir.path())?
+            .iter()
+            .any(|name| names::parse_partition_folder(name).is_some());
+        return Ok(if used { Stop::Unclean } else { Stop::Fresh });
+    };
+    file::remove(&path)?;
+    file::sync_folder(dir.path())?;
+    let broker_epoch = clean_shutdown::decode(&text);
+    Ok(Stop::Clean { broker_epoch })
+}
+
+/// All directories must have ended well, in the same epoch.
+pub(super) fn combine(stops: &[Stop]) -> Stop {
+    let mut all = Stop::Fresh;
+    for &stop in stops {
+        all = match (all, stop) {
+            (Stop::Fresh, stop) | (stop, Stop::Fresh) => stop,
+            (
+                Stop::Clean { broker_epoch: one },
+                Stop::Clean {
+                    broker_epoch: other,
+                },
+            ) => {
+                let broker_epoch = if one == other { one } else { None };
+                Stop::Clean { broker_epoch }
+            }
+            _ => Stop::Unclean,
+        };
+    }
+    all
+}
