@@ -17,13 +17,17 @@
 //! session goes.
 
 mod adapters;
+mod groups;
 mod listeners;
 mod running;
 mod session;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -81,10 +85,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let control = ControlPlane::new()?;
-    let network = Arc::new(Network {
+    raise_open_files();
+    let network = Network {
         config: config.ensemble.clone(),
-    });
+    };
+    run_over(config, Arc::new(network), shutdown).await
+}
+
+/// As [`run`], over whatever opens sessions.
+async fn run_over(
+    config: Config,
+    network: Arc<dyn Ports>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let control = ControlPlane::new()?;
     let config = Arc::new(config);
     let started = Started::start(&config, network, &control).await?;
     let runtime = control.handle()?;
@@ -92,6 +106,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let ended = running.until(&shutdown).await;
     running.stop(&config, ended.is_ok()).await?;
     ended
+}
+
+/// A log's segment is three open files: takes as many as the system lets this process have.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// The threads of the ensemble's side. Dropped without waiting: a session must not hold up an end.
@@ -216,7 +242,11 @@ impl Started {
 }
 
 async fn open_logs(config: &Arc<Config>) -> Result<LogManager, RunError> {
-    let defaults = LogConfig::default().with_overrides(&config.topic_defaults())?;
+    let defaults = LogConfig {
+        producer_id_expiration_ms: config.log.producer_id_expiration_ms,
+        ..LogConfig::default()
+    };
+    let defaults = defaults.with_overrides(&config.topic_defaults())?;
     let dirs = config.log_dirs.clone();
     let opened = blocking(move || LogManager::open(&dirs, defaults, clock::wall_ms())).await?;
     Ok(opened?)

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::log::TopicPartition;
 use crate::metadata::{Image, MetadataCache};
 use crate::replica::hosted::ReplicaManager;
+use crate::shard::Shards;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -21,6 +22,8 @@ pub struct Services {
     pub replicas: Arc<ReplicaManager>,
     /// Changes of topics.
     pub admin: Arc<dyn ClusterAdmin>,
+    /// Consumer groups coordinated here.
+    pub groups: Shards,
     /// Ids for idempotent producers.
     pub producer_ids: ProducerIds,
 }

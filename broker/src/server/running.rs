@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,8 +17,10 @@ use crate::handlers::{ProducerIds, Services};
 use crate::log::LogManager;
 use crate::metadata::{Image, MetadataCache};
 use crate::replica::hosted::{FatalHook, HostConfig, ReplicaManager};
+use crate::shard::{Led, Shards};
 
 use super::adapters::EnsembleFace;
+use super::groups::{self, HostedGroups};
 use super::{RunError, Started, blocking, listeners, survey};
 
 /// How long the first image may take after the registration.
@@ -91,11 +94,13 @@ impl Running {
             net_stop: CancellationToken::new(),
         };
         running.start_tasks(drive, &metadata);
+        let groups = running.start_groups(config, &metadata);
         let services = Arc::new(Services {
             config: config.clone(),
             metadata,
             replicas: running.replicas.clone(),
             admin: face,
+            groups,
             producer_ids: ProducerIds::default(),
         });
         listeners::serve(
@@ -121,6 +126,25 @@ impl Running {
             stop(),
         );
         tasks.spawn_on(survey, &self.runtime);
+    }
+
+    fn start_groups(&self, config: &Config, metadata: &Arc<MetadataCache>) -> Shards {
+        let config = &config.group;
+        let backing = HostedGroups {
+            replicas: self.replicas.clone(),
+            metadata: metadata.clone(),
+            commit_timeout: config.commit_timeout,
+            load_buffer_bytes: usize::try_from(config.load_buffer_bytes).unwrap_or(0),
+        };
+        let check = config.offsets_retention_check_interval;
+        let groups = Shards::new(groups::group_config(config), check, Arc::new(backing));
+        let (sender, led) = watch::channel(Led::new());
+        let leaderships = self.replicas.leaderships();
+        let tell = groups::tell_led(leaderships, sender, self.stop.child_token());
+        self.tasks.spawn(tell);
+        self.tasks
+            .spawn(groups.clone().run(led, self.stop.child_token()));
+        groups
     }
 
     /// Waits until the broker is to stop, or cannot go on.

@@ -1,6 +1,7 @@
 //! An ensemble of the imagination: one image, changed under conditions, seen by all brokers at once unless one
 //! is cut off.
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -9,11 +10,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::watch;
 use uuid::Uuid;
+use zweig_broker::group::AppendFailure;
 use zweig_broker::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
 use zweig_broker::log::TopicPartition;
 use zweig_broker::metadata::{Broker, Endpoint, Image};
 use zweig_broker::replica::hosted::{Certainty, StateWriter};
 use zweig_broker::replica::isr::{Proposal, WriteEnd};
+use zweig_broker::shard::{Backing, LoadError};
 
 /// Broker epoch of a broker that never restarted.
 pub fn epoch_of(id: i32) -> i64 {
@@ -306,5 +309,26 @@ impl ClusterAdmin for FakeEnsemble {
         state.next_producer += 10;
         let end = state.next_producer;
         async move { Ok(end - 10..end) }.boxed()
+    }
+}
+
+/// Where no group is coordinated.
+pub struct NoGroups;
+
+impl Backing for NoGroups {
+    fn partitions(&self) -> Option<i32> {
+        None
+    }
+
+    fn append(&self, _: i32, _: i32, _: Bytes) -> BoxFuture<'static, Result<(), AppendFailure>> {
+        Box::pin(std::future::ready(Err(AppendFailure::NotLeader)))
+    }
+
+    fn bounds(&self, _: i32, _: i32) -> Result<(i64, i64), LoadError> {
+        Err(LoadError::NotLeader)
+    }
+
+    fn read(&self, _: i32, _: i64) -> Result<Bytes, LoadError> {
+        Err(LoadError::NotLeader)
     }
 }

@@ -5,7 +5,7 @@ pub mod client;
 pub mod fakes;
 pub mod records;
 
-use fakes::{FakeEnsemble, Shared};
+use fakes::{FakeEnsemble, NoGroups, Shared};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zweig_broker::config::Config;
+use zweig_broker::group::GroupConfig;
 use zweig_broker::handlers::{ProducerIds, Services};
 use zweig_broker::log::{LogConfig, LogManager};
 use zweig_broker::metadata::MetadataCache;
 use zweig_broker::net::listener::{ListenerConfig, serve};
 use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
+use zweig_broker::shard::Shards;
 
 /// No wait in these tests is longer.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -140,6 +142,7 @@ fn services(
         metadata,
         replicas,
         admin: ensemble,
+        groups: Shards::new(GroupConfig::default(), DEADLINE, Arc::new(NoGroups)),
         producer_ids: ProducerIds::default(),
     };
     (services, logs)
