@@ -1,6 +1,7 @@
 //! The rooms' errors as Kafka's codes. No other file names a code for them.
 
 use super::cluster_admin::AdminError;
+use crate::group::GroupError;
 use crate::log::{AppendError, LogError, ReadError};
 use crate::replica::hosted::PartitionError;
 use crate::replica::leader::RefusedFetch;
@@ -107,6 +108,30 @@ impl KafkaError for AdminError {
             Self::InvalidConfig(_) => ResponseError::InvalidConfig,
             Self::DeletionDisabled => ResponseError::TopicDeletionDisabled,
             Self::NotDone(_) | Self::OutcomeUnknown(_) => ResponseError::RequestTimedOut,
+        }
+    }
+}
+
+impl KafkaError for GroupError {
+    fn response_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownMember => ResponseError::UnknownMemberId,
+            Self::FencedInstance => ResponseError::FencedInstanceId,
+            Self::IllegalGeneration => ResponseError::IllegalGeneration,
+            Self::RebalanceInProgress => ResponseError::RebalanceInProgress,
+            Self::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
+            Self::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+            Self::InvalidGroupId => ResponseError::InvalidGroupId,
+            Self::MemberIdRequired => ResponseError::MemberIdRequired,
+            Self::MaxSizeReached => ResponseError::GroupMaxSizeReached,
+            Self::NotAvailable => ResponseError::CoordinatorNotAvailable,
+            Self::NotCoordinator => ResponseError::NotCoordinator,
+            Self::LoadInProgress => ResponseError::CoordinatorLoadInProgress,
+            Self::MetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
+            Self::CommitTooLarge => ResponseError::InvalidCommitOffsetSize,
+            Self::NonEmpty => ResponseError::NonEmptyGroup,
+            Self::NotFound => ResponseError::GroupIdNotFound,
+            Self::UnknownPartition => ResponseError::UnknownTopicOrPartition,
         }
     }
 }

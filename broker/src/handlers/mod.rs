@@ -16,16 +16,26 @@ mod api_versions;
 pub mod cluster_admin;
 mod context;
 mod create_topics;
+mod delete_groups;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 pub mod error;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 pub use crate::wire::codec::RequestError;
 pub use context::{Caller, Context, Reachable, Services};
@@ -141,12 +151,22 @@ pub static REGISTRY: &[Api] = &[
     api!(Fetch, 4..=17, fetch::handle),
     api!(ListOffsets, 1..=9, list_offsets::handle),
     api!(Metadata, 0..=12, metadata::handle),
+    api!(OffsetCommit, 2..=9, offset_commit::handle),
+    api!(OffsetFetch, 1..=9, offset_fetch::handle),
+    api!(FindCoordinator, 0..=4, find_coordinator::handle),
+    api!(JoinGroup, 0..=9, join_group::handle),
+    api!(Heartbeat, 0..=4, heartbeat::handle),
+    api!(LeaveGroup, 0..=5, leave_group::handle),
+    api!(SyncGroup, 0..=5, sync_group::handle),
+    api!(DescribeGroups, 0..=6, describe_groups::handle),
+    api!(ListGroups, 0..=5, list_groups::handle),
     api!(ApiVersions, 0..=4, api_versions::handle),
     api!(CreateTopics, 2..=7, create_topics::handle),
     api!(DeleteTopics, 1..=6, delete_topics::handle),
     api!(InitProducerId, 0..=4, init_producer_id::handle),
     api!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch::handle),
     api!(DescribeConfigs, 1..=4, describe_configs::handle),
+    api!(DeleteGroups, 0..=2, delete_groups::handle),
     api!(DescribeCluster, 0..=1, describe_cluster::handle),
 ];
 
