@@ -61,14 +61,14 @@ impl Backing for HostedGroups {
         // Appended before this returns: the shard's decisions and the log have one order.
         let appended = partition.append_as_leader(batch, AppendOrigin::Coordinator, true);
         let committed = async move {
-            let append = appended.map_err(failure)?;
+            let append = appended.map_err(|error| failure(&error))?;
             if append.leader_epoch != leader_epoch {
                 return Err(AppendFailure::NotLeader);
             }
             partition
                 .committed(&append, deadline)
                 .await
-                .map_err(failure)
+                .map_err(|error| failure(&error))
         };
         committed.boxed()
     }
@@ -99,7 +99,7 @@ impl Backing for HostedGroups {
     }
 }
 
-fn failure(error: PartitionError) -> AppendFailure {
+fn failure(error: &PartitionError) -> AppendFailure {
     match error {
         PartitionError::Append(AppendError::RecordTooLarge { .. })
         | PartitionError::Append(AppendError::RecordBatchTooLarge { .. }) => {
