@@ -12,7 +12,17 @@ pub const JUTE_MAX_BUFFER_HIGHEST_BYTES: usize = 256 << 20;
 pub const HANDSHAKE_FRAME_BYTES: usize = 1024;
 
 /// Requests of one connection that may wait for their answers; its socket is not read beyond.
-pub const PIPELINE_DEPTH: usize = 1000;
+pub const PIPELINE_DEPTH: usize = 1024;
+
+/// What those requests may cost together: each [`REQUEST_COST`], and one more per [`COST_BYTES`] of
+/// its frame. So about 64 MiB of them may wait.
+pub const PIPELINE_COST: u32 = PIPELINE_DEPTH as u32 * REQUEST_COST;
+
+/// See [`PIPELINE_COST`].
+pub const REQUEST_COST: u32 = 16;
+
+/// See [`PIPELINE_COST`].
+pub const COST_BYTES: usize = 4 << 10;
 
 /// Bytes of answers and events that may wait for a client that does not read; beyond, its
 /// connection is closed.

@@ -124,7 +124,10 @@ fn writes_go_on_within_a_second_when_the_leader_is_killed() {
         });
         peer.tell();
         let longest_ms: u64 = peer.finish().parse().expect("milliseconds");
-        assert!(longest_ms < 1000, "{longest_ms} ms without an acknowledged write");
+        assert!(
+            longest_ms < 1000,
+            "{longest_ms} ms without an acknowledged write"
+        );
         cluster.start_process(Role::Coordinator(leader));
         cluster.wait_until_whole();
     }

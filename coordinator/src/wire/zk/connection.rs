@@ -183,9 +183,9 @@ async fn send_last(stream: &mut OwnedWriteHalf, bytes: &[u8]) {
 }
 
 async fn read_all(client: &Arc<Client>, mut stream: OwnedReadHalf, mut buffer: BytesMut) -> Ended {
-    let depth = Arc::new(Semaphore::new(limits::PIPELINE_DEPTH));
+    let room = Arc::new(Semaphore::new(limits::PIPELINE_COST as usize));
     loop {
-        if let Err(ended) = start_all(client, &mut buffer, &depth).await {
+        if let Err(ended) = start_all(client, &mut buffer, &room).await {
             return ended;
         }
         buffer.reserve(READ_BYTES);
@@ -201,7 +201,7 @@ async fn read_all(client: &Arc<Client>, mut stream: OwnedReadHalf, mut buffer: B
 async fn start_all(
     client: &Arc<Client>,
     buffer: &mut BytesMut,
-    depth: &Arc<Semaphore>,
+    room: &Arc<Semaphore>,
 ) -> Result<(), Ended> {
     let mut batch = Vec::new();
     let mut packets = 0;
@@ -212,11 +212,12 @@ async fn start_all(
             Err(error) => break Err(error.into()),
         };
         packets += 1;
-        let permit = match Arc::clone(depth).try_acquire_owned() {
+        let cost = cost(&frame);
+        let permit = match Arc::clone(room).try_acquire_many_owned(cost) {
             Ok(permit) => permit,
             Err(_) => {
                 client.connection.send(std::mem::take(&mut batch));
-                let permit = Arc::clone(depth).acquire_owned().await;
+                let permit = Arc::clone(room).acquire_many_owned(cost).await;
                 permit.expect("the semaphore is never closed")
             }
         };
@@ -230,6 +231,14 @@ async fn start_all(
         client.connection.send(batch);
     }
     result
+}
+
+/// What a request takes of the connection's [`limits::PIPELINE_COST`].
+fn cost(frame: &Bytes) -> u32 {
+    let by_size = u32::try_from(frame.len() / limits::COST_BYTES).unwrap_or(u32::MAX);
+    by_size
+        .saturating_add(limits::REQUEST_COST)
+        .min(limits::PIPELINE_COST)
 }
 
 fn start(
