@@ -189,7 +189,7 @@ threads = [threading.Thread(target=lambda c=c: [c.__add__(1) for _ in range(20)]
 two.sync(base)
 assert counters[1].value == 40, counters[1].value
 
-one.delete(base, recursive=True)
+secret.delete(base, recursive=True)
 for zk in (one, two, secret, first):
     zk.stop()
     zk.close()
