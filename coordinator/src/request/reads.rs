@@ -156,13 +156,16 @@ impl Shared {
                 Ok(ReadReply::Acl(acl, stat))
             }
             ReadOp::Ephemerals { prefix } => {
-                let paths = self.state().store().ephemerals(session)?;
+                let paths = self.state().ephemerals(session)?;
                 let with_prefix = paths.iter().filter(|path| path.starts_with(&prefix));
                 Ok(ReadReply::Paths(
                     with_prefix.map(|p| p.to_string()).collect(),
                 ))
             }
-            ReadOp::CountDescendants { path } => self.count_descendants(&path),
+            ReadOp::CountDescendants { path } => {
+                valid(&path)?;
+                Ok(ReadReply::Count(self.state().descendants(&path)?))
+            }
             ReadOp::Nothing => Ok(ReadReply::Done),
             ReadOp::AddWatch { path, recursive } => {
                 valid(&path)?;
@@ -231,23 +234,6 @@ impl Shared {
             self.watches.arm(core.id, path, WatchKind::Child);
         }
         Ok(ReadReply::Children(names, stat))
-    }
-
-    fn count_descendants(&self, path: &str) -> Result<ReadReply, ReadFailure> {
-        valid(path)?;
-        if self.state().exists(path)?.is_none() {
-            let path = path.to_owned();
-            return Err(OpError::NoNode { path }.into());
-        }
-        let store = self.state().store();
-        let mut open = vec![path.to_owned()];
-        let mut count: u64 = 0;
-        while let Some(parent) = open.pop() {
-            let names = store.children(&parent, None, usize::MAX)?;
-            count += names.len() as u64;
-            open.extend(names.iter().map(|name| path::child(&parent, name)));
-        }
-        Ok(ReadReply::Count(count))
     }
 
     /// Each watch either fires at once, for what happened after the zxid that the client has seen,
