@@ -266,3 +266,25 @@ async fn broker_epochs_guard_the_isr() {
     assert_eq!(cluster.shared.isr("t"), [1]);
     assert_eq!(fetch_as(&mut wire, current).await, 77);
 }
+
+/// What metadata tells a client, the broker that tells it keeps: no producer is refused because an image is seen
+/// and not yet applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_is_ready_as_soon_as_its_metadata_names_it() {
+    let cluster = cluster(1, QUICK).await;
+    let mut wire = Wire::connect(cluster.node(1).address).await;
+    for round in 0..20 {
+        let topic = format!("t{round}");
+        cluster.shared.create(&topic, &[1], &[]);
+        // Published, and left unapplied: only the request itself can apply it.
+        cluster
+            .node(1)
+            .metadata
+            .store(cluster.shared.image(), false);
+        assert_eq!(
+            wire.produce(&topic, 1, batch(&["x"])).await,
+            (0, 0),
+            "{topic}"
+        );
+    }
+}

@@ -32,6 +32,7 @@ pub struct Node {
     pub address: SocketAddr,
     pub replicas: Arc<ReplicaManager>,
     pub logs: Arc<LogManager>,
+    pub metadata: Arc<MetadataCache>,
     applied: watch::Receiver<i64>,
     _folder: TempDir,
     _stop: DropGuard,
@@ -86,7 +87,7 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
     let replicas_too = Arc::clone(&replicas);
     tokio::spawn(follow_images(
         Arc::clone(shared),
-        metadata,
+        Arc::clone(&metadata),
         replicas_too,
         tell,
         stop.clone(),
@@ -96,6 +97,7 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
         address,
         replicas,
         logs,
+        metadata,
         applied,
         _folder: folder,
         _stop: stop.drop_guard(),

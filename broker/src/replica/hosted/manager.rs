@@ -17,6 +17,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -53,6 +54,8 @@ pub struct ReplicaManager {
     partitions: RwLock<HashMap<TopicPartition, Hosted>>,
     /// High watermarks from before this start, for logs not hosted yet.
     checkpointed: BTreeMap<TopicPartition, i64>,
+    /// Zxid of the last image that was applied.
+    applied_zxid: AtomicI64,
     /// Held while an image is applied.
     applied: Mutex<Option<Applied>>,
     fetchers: Fetchers,
@@ -95,6 +98,7 @@ impl ReplicaManager {
             logs,
             metadata,
             partitions: RwLock::default(),
+            applied_zxid: AtomicI64::new(0),
             applied: Mutex::default(),
             leaderships: watch::Sender::new(Leaderships::default()),
             shutdown,
@@ -109,16 +113,32 @@ impl ReplicaManager {
         self.host.config.broker_id
     }
 
-    /// A partition hosted here, led or not.
+    /// A partition hosted here, led or not. What metadata tells clients is true here too: an image that makes
+    /// this broker its leader, seen and not yet applied, is applied first. Else a producer's first requests
+    /// would be refused, and tried again behind later ones.
     pub fn partition(&self, name: &TopicPartition) -> Result<Arc<Partition>, PartitionError> {
-        match self.partitions.read().get(name) {
-            Some(Hosted::Online(partition)) => return Ok(Arc::clone(partition)),
-            Some(Hosted::Offline(reason)) => return Err(PartitionError::Offline(reason.clone())),
-            None => {}
+        let image = self.metadata.image();
+        let seen = image.partition(&name.topic, name.partition);
+        if let Some(seen) = seen
+            && seen.leader == Some(self.broker_id())
+            && image.zxid > self.applied_zxid.load(Ordering::Acquire)
+            && self.known_epoch(name) < seen.leader_epoch
+        {
+            self.apply_image(&image);
         }
-        match self.metadata.image().partition(&name.topic, name.partition) {
-            Some(_) => Err(PartitionError::NotLeader),
+        match self.partitions.read().get(name) {
+            Some(Hosted::Online(partition)) => Ok(Arc::clone(partition)),
+            Some(Hosted::Offline(reason)) => Err(PartitionError::Offline(reason.clone())),
+            None if seen.is_some() => Err(PartitionError::NotLeader),
             None => Err(PartitionError::Unknown),
+        }
+    }
+
+    /// The leader epoch in which a partition last took a part; -1 before that.
+    fn known_epoch(&self, name: &TopicPartition) -> i32 {
+        match self.partitions.read().get(name) {
+            Some(Hosted::Online(partition)) => partition.known_epoch(),
+            Some(Hosted::Offline(_)) | None => -1,
         }
     }
 
@@ -191,6 +211,7 @@ impl ReplicaManager {
                 self.apply_topic(image, topic, broker_epoch);
             }
         }
+        self.applied_zxid.store(image.zxid, Ordering::Release);
         *applied = Some(Applied {
             image: Arc::clone(image),
             broker_epoch,

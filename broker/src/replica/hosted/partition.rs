@@ -275,6 +275,11 @@ impl Partition {
         matches!(inner.role, Role::Leading(_)).then_some(inner.leader_epoch)
     }
 
+    /// The newest leader epoch in which a part was taken; -1 before that.
+    pub(super) fn known_epoch(&self) -> i32 {
+        self.lock().leader_epoch
+    }
+
     /// Whom it is copied from, and in which leader epoch.
     #[must_use]
     pub fn following(&self) -> Option<(i32, i32)> {
