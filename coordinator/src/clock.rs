@@ -1,5 +1,5 @@
 //! The only clock of this package. Everything else is handed the time.
-#![allow(clippy::disallowed_methods)] // the one place
+#![allow(clippy::disallowed_methods, reason = "this is the one clock")]
 
 use std::time::{Duration, Instant, SystemTime};
 
