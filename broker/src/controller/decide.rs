@@ -196,3 +196,6 @@ fn requests(image: &Image, actions: &mut Vec<Action>) {
         actions.push(Action::DropNotification { path: path.clone() });
     }
 }
+
+#[cfg(test)]
+mod tests;
