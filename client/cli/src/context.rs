@@ -90,11 +90,14 @@ impl Context {
         F: Future<Output = anyhow::Result<()>>,
     {
         log("warn");
-        tokio::runtime::Builder::new_current_thread()
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("cannot start a runtime")?
-            .block_on(work(self))
+            .context("cannot start a runtime")?;
+        let done = runtime.block_on(work(self));
+        // Without waiting for a thread that still reads a terminal nobody types at.
+        runtime.shutdown_background();
+        done
     }
 }
 
