@@ -11,6 +11,9 @@ use zweig_client::ensemble::{Ensemble, Options};
 
 use crate::output::{Color, Format, Output};
 
+/// How long the closing of the session may hold up the end of a command.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
 pub struct Context {
@@ -75,8 +78,11 @@ impl Context {
     {
         let ensemble = self.connect().await?;
         let done = work(ensemble.clone()).await;
-        if let Err(failed) = ensemble.close().await {
-            tracing::debug!(%failed, "the session was not closed and ends by its timeout");
+        if tokio::time::timeout(FAREWELL, ensemble.close())
+            .await
+            .is_err()
+        {
+            tracing::debug!("the session was not closed and ends by its timeout");
         }
         done
     }
