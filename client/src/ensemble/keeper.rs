@@ -372,7 +372,9 @@ impl Keeper {
             }
             _ => {
                 let mut vitals = self.vitals.lock();
-                if sent.at >= vitals.last_renewal_sent {
+                // A node that is out of touch may say so, and renews nothing.
+                let renewed = !matches!(code, proto::Code::NotDone | proto::Code::OutcomeUnknown);
+                if renewed && sent.at >= vitals.last_renewal_sent {
                     vitals.last_renewal_sent = sent.at;
                     vitals.last_renewal_sent_boot_time = sent.at_boot_time;
                 }

@@ -33,6 +33,8 @@ pub enum Fault {
     Refuse,
     /// Breaks a watch stream after each change, before its end mark, unless it was a resumed one.
     BreakInsideZxid,
+    /// Answers everything but reads with "not done", as a node that has lost its leader.
+    OutOfTouch,
     /// Answers the next write with "moved", once.
     MovedOnce,
 }
@@ -384,6 +386,9 @@ impl Service {
                 (Fault::Silent, _) => continue,
                 (Fault::Refuse, Asked::Open(_)) => Said::Error(error(proto::Code::NotDone)),
                 (_, Asked::Open(open)) => self.opened(&open),
+                (Fault::OutOfTouch, Asked::Ping(_) | Asked::Write(_)) => {
+                    Said::Error(error(proto::Code::NotDone))
+                }
                 (_, asked) => match self.answer(session, asked) {
                     Some(said) => said,
                     None => return,

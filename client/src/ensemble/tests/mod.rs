@@ -135,6 +135,27 @@ async fn pings_renew_an_idle_session() {
 }
 
 #[tokio::test]
+async fn what_a_node_out_of_touch_says_renews_nothing() {
+    let fake = Fake::start(1).await;
+    let ensemble = connected(&fake).await;
+    fake.set_fault(&ensemble.endpoint(), Fault::OutOfTouch);
+    // A ping that was under way may still have been answered well.
+    assert!(matches!(
+        create(&ensemble, "/a").await,
+        Err(Error::NotDone(_))
+    ));
+    let renewed = ensemble.last_renewal_sent();
+    for _ in 0..3 {
+        tokio::time::sleep(ensemble.timeout() / 3).await;
+        assert!(matches!(
+            create(&ensemble, "/a").await,
+            Err(Error::NotDone(_))
+        ));
+    }
+    assert_eq!(ensemble.last_renewal_sent(), renewed);
+}
+
+#[tokio::test]
 async fn a_write_refused_as_moved_is_sent_again_after_attaching_anew() {
     let fake = Fake::start(1).await;
     let ensemble = connected(&fake).await;
