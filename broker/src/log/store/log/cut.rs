@@ -19,6 +19,12 @@ impl Log {
         let mut writer = self.writer.lock();
         self.check_open(&writer)?;
         if offset >= self.log_end_offset() {
+            // An epoch in which this broker led and appended nothing stands at the end all the
+            // same; while it does, the leader keeps finding that the logs diverge (as in Kafka).
+            if self.epochs.write().truncate_end(offset) {
+                self.epochs_dirty.store(true, Ordering::Release);
+                self.write_epochs().map_err(LogError::Fatal)?;
+            }
             return Ok(false);
         }
         let first = self.first_base();

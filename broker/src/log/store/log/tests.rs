@@ -501,6 +501,20 @@ fn the_start_moves_only_forward_and_within_the_log() {
 }
 
 #[test]
+fn an_epoch_led_without_a_record_goes_although_no_record_does() {
+    let log = TestLog::new(small());
+    let batch = Batch::of(2).bytes();
+    log.append_as_leader(batch.into(), 0, AppendOrigin::Client, NOW)
+        .unwrap();
+    log.assign_epoch(1).unwrap();
+    assert_eq!(log.latest_epoch(), Some(1));
+    // The next leader knows nothing of epoch 1 and says that epoch 0 ends where this log does.
+    assert!(!log.truncate_to(2).unwrap(), "no record went");
+    assert_eq!(log.latest_epoch(), Some(0));
+    assert_eq!(log.log_end_offset(), 2);
+}
+
+#[test]
 fn truncation_takes_whole_batches_and_what_was_known_of_them() {
     let log = TestLog::new(small());
     for (at, epoch) in [0, 0, 0, 2, 2, 5, 5, 5, 5, 5].into_iter().enumerate() {
