@@ -288,3 +288,22 @@ async fn a_leader_is_ready_as_soon_as_its_metadata_names_it() {
         );
     }
 }
+
+/// A broker that led and appended nothing has an epoch at its end that no other log knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_without_records_keeps_nobody_from_following() {
+    let cluster = cluster(2, QUICK).await;
+    cluster.shared.create("t", &[1, 2], &[]);
+    cluster.apply().await;
+    let mut wire = Wire::connect(cluster.node(1).address).await;
+    assert_eq!(wire.produce("t", -1, batch(&["a"])).await, (0, 0));
+    cluster.shared.elect("t", Some(2), &[1, 2]);
+    cluster.apply().await;
+    cluster.shared.elect("t", Some(1), &[1]);
+    cluster.apply().await;
+    assert_eq!(wire.produce("t", 1, batch(&["b"])).await, (0, 1));
+    cluster
+        .until("2 is in sync", || cluster.shared.isr("t") == [1, 2])
+        .await;
+    assert_eq!(stored(&cluster, 2), stored(&cluster, 1));
+}

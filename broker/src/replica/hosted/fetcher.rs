@@ -321,7 +321,12 @@ impl Fetcher {
                 leader_epoch: diverging.epoch,
                 end_offset: diverging.end_offset,
             };
-            partition.cut(entry.leader_epoch, end).map(|()| false)
+            let cut = partition.cut(entry.leader_epoch, end);
+            if let Ok(false) = cut {
+                // Asking at once would get the same answer.
+                self.pause(entry, self.host.config.replica.fetch_backoff);
+            }
+            cut.map(|_| false)
         } else {
             let replicated = Replicated {
                 records: data.records.unwrap_or_default(),

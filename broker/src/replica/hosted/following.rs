@@ -8,7 +8,7 @@ use crate::replica::high_watermark;
 use crate::replica::truncation::{EpochEnd, target};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 /// Where a follower goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +36,12 @@ impl Partition {
     /// Where to go on in this leader epoch; `None` if it is over.
     pub(super) fn follow_position(&self, leader_epoch: i32) -> Option<FollowPosition> {
         let _inner = self.following_in(leader_epoch).ok()?;
+        let log_end = self.log.log_end_offset();
         Some(FollowPosition {
-            offset: self.log.log_end_offset(),
-            last_epoch: self.log.latest_epoch().unwrap_or(-1),
+            offset: log_end,
+            // Of the last record, not the last one the log knows: an epoch in which this broker led and
+            // appended nothing would never agree with the leader's log.
+            last_epoch: self.log.epoch_at(log_end - 1).unwrap_or(-1),
             log_start: self.log.log_start_offset(),
         })
     }
@@ -71,12 +74,12 @@ impl Partition {
         Ok(self.host.check(self.log.flush())?)
     }
 
-    /// Cuts the log to where it parts from the leader's.
+    /// Cuts the log to where it parts from the leader's. Returns whether anything was cut.
     pub(super) fn cut(
         &self,
         leader_epoch: i32,
         leader_end: EpochEnd,
-    ) -> Result<(), PartitionError> {
+    ) -> Result<bool, PartitionError> {
         let mut inner = self.following_in(leader_epoch)?;
         let (log_start, log_end) = (self.log.log_start_offset(), self.log.log_end_offset());
         let to = target(
@@ -86,15 +89,23 @@ impl Partition {
             log_end,
         );
         self.tell_of_loss(&inner, to);
-        info!(partition = %self.name, leader_epoch, from = log_end, to, "log cut to agree with its leader");
+        match to < log_end {
+            true => {
+                info!(partition = %self.name, leader_epoch, from = log_end, to, "log cut to agree with its leader");
+            }
+            false => {
+                debug!(partition = %self.name, leader_epoch, log_end, "nothing to cut, and yet not the leader's log");
+            }
+        }
         match to < log_start {
             true => self.host.check(self.log.truncate_fully_and_start_at(to))?,
             false => {
                 self.host.check(self.log.truncate_to(to))?;
             }
         }
-        inner.high_watermark = inner.high_watermark.min(self.log.log_end_offset());
-        Ok(())
+        let end = self.log.log_end_offset();
+        inner.high_watermark = inner.high_watermark.min(end);
+        Ok(end < log_end)
     }
 
     /// Begins anew at the first offset the leader still has, because what lies between is gone there.

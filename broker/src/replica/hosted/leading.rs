@@ -12,7 +12,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Pause before an ISR write of unknown outcome is tried again.
 const ISR_RETRY: Duration = Duration::from_millis(200);
@@ -409,7 +409,11 @@ impl Partition {
             WriteEnd::Written { partition_epoch } => {
                 info!(partition = %self.name, ?isr, partition_epoch, "in-sync replicas changed");
             }
-            WriteEnd::Stale | WriteEnd::NotDone | WriteEnd::Unknown => {
+            // The controller was first, as it is whenever a broker goes; the image shows what it wrote.
+            WriteEnd::Stale => {
+                debug!(partition = %self.name, ?isr, "in-sync replicas changed elsewhere")
+            }
+            WriteEnd::NotDone | WriteEnd::Unknown => {
                 warn!(partition = %self.name, ?isr, ?end, "in-sync replicas not changed");
             }
         }
