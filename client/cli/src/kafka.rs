@@ -13,6 +13,7 @@ pub struct Brokers {
     #[arg(
         long,
         short = 'b',
+        global = true,
         env = "ZWEIG_BOOTSTRAP",
         default_value = "127.0.0.1:9092",
         value_name = "HOST:PORT[,..]"

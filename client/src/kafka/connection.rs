@@ -496,3 +496,6 @@ fn decode_api_versions(frame: Bytes, version: i16) -> Result<ApiVersionsResponse
     let unsupported = frame.len() >= 6 && frame.slice(4..6).get_i16() == UNSUPPORTED_VERSION;
     decode_answer::<ApiVersionsRequest>(frame, if unsupported { 0 } else { version })
 }
+
+#[cfg(test)]
+mod tests;

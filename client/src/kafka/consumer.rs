@@ -290,8 +290,17 @@ impl Consumer {
         let now = clock::now();
         let mut wanted: HashMap<i32, Vec<Wanted>> = HashMap::new();
         let mut unknown = HashSet::new();
+        // A leader some of whose partitions are still being handed out must not hold the fetch of
+        // the others back: it would hold back the next fetch of all.
+        let mut busy = HashSet::new();
         for (partition, reading) in &mut self.reading {
             let waits = reading.not_before.is_some_and(|at| now < at);
+            if !reading.buffered.is_empty() {
+                busy.extend(
+                    self.client
+                        .cached_leader(&partition.topic, partition.partition),
+                );
+            }
             if reading.position.is_none() || waits || !reading.buffered.is_empty() {
                 continue;
             }
@@ -319,7 +328,10 @@ impl Consumer {
         }
         for (leader, wanted) in wanted {
             self.fetching.insert(leader);
-            let (client, options) = (self.client.clone(), self.options.clone());
+            let (client, mut options) = (self.client.clone(), self.options.clone());
+            if busy.contains(&leader) {
+                options.fetch_max_wait = Duration::ZERO;
+            }
             let (arrivals, epoch) = (self.arrivals.clone(), self.epoch);
             tokio::spawn(async move {
                 let fetched = fetcher::fetch(&client, leader, wanted, &options).await;

@@ -168,7 +168,7 @@ struct Shared {
     memory: Arc<Semaphore>,
     /// Something to send, or a deadline changed.
     wake: Notify,
-    /// A batch is done.
+    /// Everything is done.
     progress: Notify,
 }
 
@@ -267,7 +267,12 @@ impl Producer {
         let keyless = record.partition.is_none() && value.key.is_none();
         let partition = match record.partition {
             Some(partition) => partition,
-            None => choose(&state.sticky, &topic, value.key.as_deref())?,
+            None => {
+                if keyless && state.batch_left(&record.topic, &topic) {
+                    state.sticky.advance(&record.topic);
+                }
+                choose(&state.sticky, &topic, value.key.as_deref())?
+            }
         };
         if !topic.partitions.contains_key(&partition) {
             return Err(KafkaError::Invalid(format!(
@@ -289,10 +294,10 @@ impl Producer {
     /// Sends what is queued without lingering, and waits until all of it is delivered or failed.
     pub async fn flush(&self) {
         self.shared.state.lock().flushing += 1;
+        self.shared.wake.notify_one();
         loop {
             // Registered before looking, so that no progress is missed.
             let progress = self.shared.progress.notified();
-            self.shared.wake.notify_one();
             if self.shared.state.lock().is_idle() || self.task.is_finished() {
                 break;
             }
@@ -323,6 +328,13 @@ impl State {
             .values()
             .flat_map(HashMap::values)
             .all(|e| e.queue.is_idle())
+    }
+
+    /// Whether the batch that records without keys went to has been sent: time for the next partition.
+    fn batch_left(&self, name: &str, topic: &TopicMetadata) -> bool {
+        let current = choose(&self.sticky, topic, None).ok();
+        let entry = current.and_then(|p| self.topics.get(name)?.get(&p));
+        entry.is_some_and(|e| !e.queue.is_collecting())
     }
 
     /// Delivery, whether a batch was closed by it, whether one was begun.

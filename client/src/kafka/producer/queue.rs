@@ -179,6 +179,11 @@ impl PartitionQueue {
         self.open.is_none() && self.closed.is_empty() && self.outstanding() == 0
     }
 
+    /// Whether there is an open batch.
+    pub fn is_collecting(&self) -> bool {
+        self.open.is_some()
+    }
+
     fn outstanding(&self) -> usize {
         self.in_flight.len() + self.again.len()
     }
@@ -347,3 +352,6 @@ impl PartitionQueue {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,10 +86,15 @@ impl Sender {
             for entry in state.entries() {
                 entry.queue.expire(now);
             }
+            if state.is_idle() {
+                shared.progress.notify_waiters();
+            }
             return now + self.client.options().retry_backoff;
         };
         let (requests, missing, until) = self.plan(&mut shared.state.lock(), identity, now, shared);
-        shared.progress.notify_waiters();
+        if shared.state.lock().is_idle() {
+            shared.progress.notify_waiters();
+        }
         for topic in missing {
             self.refresh(topic);
         }
