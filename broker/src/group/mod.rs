@@ -241,3 +241,6 @@ pub fn partition_of(group: &str, partitions: i32) -> i32 {
     });
     hash.checked_abs().unwrap_or(0) % partitions.max(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,3 +212,6 @@ impl Shards {
             .ok_or(GroupError::NotCoordinator)
     }
 }
+
+#[cfg(test)]
+mod tests;

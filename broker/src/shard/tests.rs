@@ -1,0 +1,306 @@
+//! Shards over a log in memory, whose commits the test lets through one by one.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::*;
+use crate::group::offsets::StoredOffset;
+use crate::group::{
+    CommitRequest, GroupState, JoinRequest, OffsetToCommit, PartitionName, SyncRequest,
+};
+
+/// What becomes of a commit, told by the test.
+type Verdict = oneshot::Sender<Result<(), AppendFailure>>;
+
+#[derive(Default)]
+struct Memory {
+    batches: Mutex<Vec<Bytes>>,
+    /// Commits not let through yet; `None` lets everything through at once.
+    held: Mutex<Option<Vec<Verdict>>>,
+}
+
+impl Backing for Memory {
+    fn partitions(&self) -> Option<i32> {
+        Some(1)
+    }
+
+    fn append(
+        &self,
+        _partition: i32,
+        _leader_epoch: i32,
+        batch: Bytes,
+    ) -> BoxFuture<'static, Result<(), AppendFailure>> {
+        let mut batches = self.batches.lock();
+        // Offsets as a leader assigns them: here one batch, one offset, its records share it.
+        let mut bytes = batch.to_vec();
+        bytes[..8].copy_from_slice(&next_offset(&batches).to_be_bytes());
+        batches.push(bytes.into());
+        match &mut *self.held.lock() {
+            None => futures::future::ready(Ok(())).boxed(),
+            Some(held) => {
+                let (sender, receiver) = oneshot::channel();
+                held.push(sender);
+                receiver
+                    .map(|told| told.unwrap_or(Err(AppendFailure::Unavailable)))
+                    .boxed()
+            }
+        }
+    }
+
+    fn bounds(&self, _partition: i32, _leader_epoch: i32) -> Result<(i64, i64), LoadError> {
+        Ok((0, next_offset(&self.batches.lock())))
+    }
+
+    fn read(&self, _partition: i32, offset: i64) -> Result<Bytes, LoadError> {
+        let batches = self.batches.lock();
+        let found = batches.iter().find(|b| last_offset(b) >= offset);
+        // A batch and a piece of the next, as a log gives byte ranges.
+        let mut bytes = found.cloned().unwrap_or_default().to_vec();
+        bytes.extend_from_slice(&[0; 7]);
+        Ok(bytes.into())
+    }
+}
+
+fn last_offset(batch: &Bytes) -> i64 {
+    let base = i64::from_be_bytes(batch[..8].try_into().expect("8 bytes"));
+    base + i64::from(i32::from_be_bytes(
+        batch[23..27].try_into().expect("4 bytes"),
+    ))
+}
+
+fn next_offset(batches: &[Bytes]) -> i64 {
+    batches.last().map_or(0, |b| last_offset(b) + 1)
+}
+
+impl Memory {
+    fn hold(&self) {
+        *self.held.lock() = Some(Vec::new());
+    }
+
+    fn let_through(&self, result: Result<(), AppendFailure>) {
+        let sender = self.held.lock().as_mut().expect("held").remove(0);
+        let _ = sender.send(result);
+    }
+
+    fn held(&self) -> usize {
+        self.held.lock().as_ref().map_or(0, Vec::len)
+    }
+}
+
+struct Fixture {
+    memory: Arc<Memory>,
+    shards: Shards,
+    led: watch::Sender<Led>,
+    shutdown: CancellationToken,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn start() -> Fixture {
+    let memory = Arc::new(Memory::default());
+    let config = GroupConfig {
+        initial_rebalance_delay_ms: 0,
+        min_session_timeout_ms: 50,
+        ..GroupConfig::default()
+    };
+    let shards = Shards::new(config, Duration::from_secs(600), memory.clone());
+    let (led, watched) = watch::channel(Led::new());
+    let shutdown = CancellationToken::new();
+    tokio::spawn(shards.clone().run(watched, shutdown.clone()));
+    Fixture {
+        memory,
+        shards,
+        led,
+        shutdown,
+    }
+}
+
+impl Fixture {
+    async fn lead(&self, epoch: i32) {
+        self.led.send_replace(Led::from([(0, epoch)]));
+        let ready = async {
+            while self.shards.describe("any").is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), ready)
+            .await
+            .expect("loaded");
+    }
+
+    async fn commit(&self, offset: i64) -> Result<(), GroupError> {
+        let answers = self.shards.commit("g", commit(offset)).await;
+        answers[0].result
+    }
+
+    fn committed(&self) -> Option<i64> {
+        let found = self.shards.offsets("g", &[partition()]).expect("served");
+        found[0].as_ref().map(|o| o.offset)
+    }
+}
+
+fn partition() -> PartitionName {
+    PartitionName {
+        topic: "t".into(),
+        partition: 0,
+    }
+}
+
+fn commit(offset: i64) -> CommitRequest {
+    CommitRequest {
+        member_id: String::new(),
+        instance_id: None,
+        generation: -1,
+        offsets: vec![OffsetToCommit {
+            partition: partition(),
+            stored: StoredOffset {
+                offset,
+                leader_epoch: -1,
+                metadata: String::new(),
+                commit_ms: 0,
+                expire_ms: None,
+            },
+        }],
+    }
+}
+
+fn join(member: &str) -> JoinRequest {
+    JoinRequest {
+        member_id: member.to_owned(),
+        instance_id: None,
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        session_timeout_ms: 100,
+        rebalance_timeout_ms: 10_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), Bytes::new())],
+        requires_known_id: false,
+        can_skip_assignment: false,
+        fresh_id: "c-1".into(),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_served_without_leadership() {
+    let fixture = start();
+    assert_eq!(fixture.commit(1).await, Err(GroupError::NotCoordinator));
+    fixture.lead(1).await;
+    assert_eq!(fixture.commit(1).await, Ok(()));
+    fixture.led.send_replace(Led::new());
+    let gone = async {
+        while fixture.shards.describe("g").is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("given up");
+    assert_eq!(fixture.commit(2).await, Err(GroupError::NotCoordinator));
+}
+
+#[tokio::test]
+async fn a_commit_holds_once_its_record_is_committed_and_in_the_order_of_the_log() {
+    let fixture = start();
+    fixture.lead(1).await;
+    fixture.memory.hold();
+    let (first, second) = (fixture.shards.clone(), fixture.shards.clone());
+    let first = tokio::spawn(async move { first.commit("g", commit(1)).await[0].result });
+    let held = |n: usize| {
+        let memory = fixture.memory.clone();
+        async move {
+            while memory.held() < n {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), held(1))
+        .await
+        .expect("first append");
+    let second = tokio::spawn(async move { second.commit("g", commit(2)).await[0].result });
+    timeout(Duration::from_secs(10), held(2))
+        .await
+        .expect("second append");
+    assert_eq!(fixture.committed(), None);
+    // The second is committed first, but must not hold before the first does.
+    let later = fixture.memory.held.lock().as_mut().expect("held").remove(1);
+    let _ = later.send(Ok(()));
+    fixture.memory.let_through(Ok(()));
+    assert_eq!(first.await.expect("task"), Ok(()));
+    assert_eq!(second.await.expect("task"), Ok(()));
+    assert_eq!(fixture.committed(), Some(2));
+}
+
+#[tokio::test]
+async fn a_failed_append_changes_nothing() {
+    let fixture = start();
+    fixture.lead(1).await;
+    assert_eq!(fixture.commit(1).await, Ok(()));
+    fixture.memory.hold();
+    let shards = fixture.shards.clone();
+    let waiting = tokio::spawn(async move { shards.commit("g", commit(2)).await[0].result });
+    let held = async {
+        while fixture.memory.held() < 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), held)
+        .await
+        .expect("append");
+    fixture.memory.let_through(Err(AppendFailure::Unavailable));
+    assert_eq!(waiting.await.expect("task"), Err(GroupError::NotAvailable));
+    assert_eq!(fixture.committed(), Some(1));
+}
+
+#[tokio::test]
+async fn groups_and_offsets_survive_a_change_of_leader_and_silent_members_go() {
+    let fixture = start();
+    fixture.lead(1).await;
+    let joined = fixture.shards.join("g", join("")).await;
+    assert_eq!((joined.error, joined.generation), (None, 1));
+    let sync = SyncRequest {
+        member_id: "c-1".into(),
+        instance_id: None,
+        generation: 1,
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![("c-1".into(), Bytes::from_static(b"all"))],
+    };
+    let synced = fixture.shards.sync("g", sync).await.expect("synced");
+    assert_eq!(synced.assignment, Bytes::from_static(b"all"));
+    let mut mine = commit(5);
+    mine.member_id = "c-1".into();
+    mine.generation = 1;
+    assert_eq!(fixture.shards.commit("g", mine).await[0].result, Ok(()));
+
+    // Another leader epoch: everything is read again.
+    fixture.lead(2).await;
+    let loaded = async {
+        while fixture.shards.describe("g").map(|d| d.state) != Ok(GroupState::Stable) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), loaded)
+        .await
+        .expect("reloaded");
+    assert_eq!(fixture.committed(), Some(5));
+    assert_eq!(fixture.shards.heartbeat("g", "c-1", None, 1), Ok(()));
+    // Its session ends by silence, and the timer finds out by itself.
+    let emptied = async {
+        while fixture.shards.describe("g").map(|d| d.state) != Ok(GroupState::Empty) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), emptied)
+        .await
+        .expect("expired");
+    assert_eq!(fixture.shards.delete("g").await, Ok(()));
+    assert_eq!(fixture.shards.list().expect("served"), Vec::new());
+}
