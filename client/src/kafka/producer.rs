@@ -219,7 +219,10 @@ impl Producer {
         let shared = Arc::new(Shared {
             client,
             limits,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                sticky: partitioner::Sticky::new(clock::unix_ms() as usize),
+                ..State::default()
+            }),
             memory: Arc::new(Semaphore::new(memory)),
             wake: Notify::new(),
             progress: Notify::new(),
@@ -283,6 +286,8 @@ impl Producer {
         let (delivery, closed, first) = state.push(&record.topic, partition, value, memory, shared);
         if keyless && closed {
             state.sticky.advance(&record.topic);
+        } else if keyless {
+            state.sticky.sent(&record.topic, size);
         }
         drop(state);
         if closed || first {
@@ -332,6 +337,9 @@ impl State {
 
     /// Whether the batch that records without keys went to has been sent: time for the next partition.
     fn batch_left(&self, name: &str, topic: &TopicMetadata) -> bool {
+        if !self.sticky.has_begun(name) {
+            return false;
+        }
         let current = choose(&self.sticky, topic, None).ok();
         let entry = current.and_then(|p| self.topics.get(name)?.get(&p));
         entry.is_some_and(|e| !e.queue.is_collecting())

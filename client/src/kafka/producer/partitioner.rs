@@ -34,26 +34,65 @@ pub fn partition_of_key(key: &[u8], count: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % count.max(1)
 }
 
+/// After this many bytes without a key the next partition takes over, whether the batch is full or not:
+/// as many as Kafka's producers put into a batch.
+const STICKY_BYTES: usize = 16 << 10;
+
 /// The partition each topic's records without key go to at the moment.
 #[derive(Debug, Default)]
 pub struct Sticky {
-    /// Topic to a counter; the partition is the counter modulo those available.
-    current: HashMap<String, usize>,
+    /// Where topics begin, so that many short-lived producers do not all choose the same partition.
+    seed: usize,
+    current: HashMap<String, Place>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// The partition is this, modulo those available.
+    counter: usize,
+    bytes: usize,
 }
 
 impl Sticky {
+    /// Begins with the partition that `seed` says.
+    pub fn new(seed: usize) -> Self {
+        Self {
+            seed,
+            current: HashMap::new(),
+        }
+    }
+
     /// The place of the current partition among `count` available ones.
     pub fn current(&self, topic: &str, count: usize) -> usize {
-        self.current.get(topic).copied().unwrap_or(0) % count.max(1)
+        self.current.get(topic).map_or(self.seed, |p| p.counter) % count.max(1)
+    }
+
+    fn place(&mut self, topic: &str) -> &mut Place {
+        let seed = self.seed;
+        self.current.entry(topic.to_owned()).or_insert(Place {
+            counter: seed,
+            bytes: 0,
+        })
     }
 
     /// A batch of records without keys was closed: go on to the next partition.
     pub fn advance(&mut self, topic: &str) {
-        match self.current.get_mut(topic) {
-            Some(counter) => *counter = counter.wrapping_add(1),
-            None => {
-                self.current.insert(topic.to_owned(), 1);
-            }
+        let place = self.place(topic);
+        place.counter = place.counter.wrapping_add(1);
+        place.bytes = 0;
+    }
+
+    /// Whether anything went to the current partition since it became that.
+    pub fn has_begun(&self, topic: &str) -> bool {
+        self.current.get(topic).is_some_and(|p| p.bytes > 0)
+    }
+
+    /// So many bytes went to the current partition.
+    pub fn sent(&mut self, topic: &str, bytes: usize) {
+        let place = self.place(topic);
+        place.bytes += bytes;
+        if place.bytes >= STICKY_BYTES {
+            self.advance(topic);
         }
     }
 }
@@ -92,5 +131,12 @@ mod tests {
         sticky.advance("t");
         assert_eq!(sticky.current("t", 3), 0);
         assert_eq!(sticky.current("t", 0), 0);
+        assert!(!sticky.has_begun("t"));
+        sticky.sent("t", STICKY_BYTES - 1);
+        assert!(sticky.has_begun("t"));
+        assert_eq!(sticky.current("t", 3), 0);
+        sticky.sent("t", 1);
+        assert_eq!(sticky.current("t", 3), 1);
+        assert_eq!(Sticky::new(5).current("t", 3), 2);
     }
 }
