@@ -74,8 +74,8 @@ pub struct EnsembleConfig {
     pub chroot: String,
     /// `zookeeper.session.timeout.ms`.
     pub session_timeout: Duration,
-    /// `zookeeper.connection.timeout.ms`: how long to try at start.
-    pub connection_timeout: Duration,
+    /// `zookeeper.connection.timeout.ms`: how long to try for a session; `None`: until there is one.
+    pub connection_timeout: Option<Duration>,
 }
 
 /// What new topics are like.

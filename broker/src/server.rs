@@ -100,7 +100,10 @@ async fn run_over(
 ) -> Result<(), RunError> {
     let control = ControlPlane::new()?;
     let config = Arc::new(config);
-    let started = Started::start(&config, network, &control).await?;
+    let started = tokio::select! {
+        started = Started::start(&config, network, &control) => started?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let runtime = control.handle()?;
     let mut running = Running::begin(started, &config, runtime).await?;
     let ended = running.until(&shutdown).await;

@@ -124,7 +124,7 @@ fn ensemble(v: &Values) -> Result<EnsembleConfig, ConfigError> {
         endpoints,
         chroot,
         session_timeout,
-        connection_timeout: connection.map_or(session_timeout, Duration::from_millis),
+        connection_timeout: connection.map(Duration::from_millis),
     })
 }
 

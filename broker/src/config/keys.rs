@@ -23,7 +23,7 @@ pub const KEYS: &[Key] = &[
     // Ensemble
     text("zookeeper.connect", "", "host:port of the coordinators, comma-separated, then an optional /chroot"),
     int("zookeeper.session.timeout.ms", 100, "18000", "how long the ensemble keeps this broker registered without hearing from it"),
-    text("zookeeper.connection.timeout.ms", "", "how long to try at start; default: the session timeout"),
+    text("zookeeper.connection.timeout.ms", "", "how long to try for a session before giving up; default: for ever"),
     // Topics
     int("num.partitions", 1, "1", "partitions of topics that are created without a number"),
     int("default.replication.factor", 1, "1", "replicas of topics that are created without a number"),

@@ -84,6 +84,23 @@ pub struct Network {
     pub config: EnsembleConfig,
 }
 
+impl Network {
+    /// A session. An ensemble that starts together with its brokers, or has no quorum for a while, is
+    /// waited for, unless the operator set a limit.
+    async fn session(&self, options: Options) -> Result<Ensemble, ConnectError> {
+        loop {
+            match Ensemble::connect(options.clone()).await {
+                Err(ConnectError::Unavailable { failures, .. })
+                    if self.config.connection_timeout.is_none() =>
+                {
+                    tracing::warn!(%failures, "no session of the ensemble yet, trying on");
+                }
+                ended => return ended,
+            }
+        }
+    }
+}
+
 impl Ports for Network {
     fn connect(
         &self,
@@ -93,9 +110,11 @@ impl Ports for Network {
             let mut options = Options::new(self.config.endpoints.iter().cloned());
             options.chroot.clone_from(&self.config.chroot);
             options.session_timeout = self.config.session_timeout;
-            options.connect_timeout = self.config.connection_timeout;
+            if let Some(limit) = self.config.connection_timeout {
+                options.connect_timeout = limit;
+            }
             options.resume = resume;
-            let ensemble = Ensemble::connect(options).await?;
+            let ensemble = self.session(options).await?;
             if !self.config.chroot.is_empty() {
                 // The chroot itself may be missing: the ancestors of anything below it.
                 ensemble.create_parents("/brokers").await.map_err(|error| {

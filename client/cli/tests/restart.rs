@@ -66,7 +66,7 @@ fn sorted(text: &str) -> Vec<String> {
 #[test]
 fn all_is_there_after_everything_was_killed_at_once() {
     let mut cluster = Cluster::start(3, 3);
-    cluster.zweig_ok(&["create", "/precious", "--data", "keep me"]);
+    cluster.zweig_ok(&["create", "/precious", "keep me"]);
     cluster.zweig_ok(&[
         "topic",
         "create",
@@ -139,7 +139,7 @@ fn the_data_goes_on_without_a_quorum_and_all_heals() {
     cluster.kill(Role::Coordinator(1));
     cluster.kill(Role::Coordinator(2));
 
-    let refused = cluster.zweig(&["create", "/x", "--data", "y"]);
+    let refused = cluster.zweig(&["create", "/x", "y"]);
     assert_eq!(
         refused.status.code(),
         Some(5),
@@ -151,10 +151,7 @@ fn the_data_goes_on_without_a_quorum_and_all_heals() {
 
     cluster.start_process(Role::Coordinator(2));
     wait_until("a write is done again", PATIENCE, || {
-        cluster
-            .zweig(&["create", "/x", "--data", "y"])
-            .status
-            .success()
+        cluster.zweig(&["create", "/x", "y"]).status.success()
             || cluster.zweig(&["get", "/x"]).status.success()
     });
     cluster.wait_until_whole();
