@@ -178,7 +178,7 @@ impl Admin {
     pub async fn broker_configs(&self, id: i32) -> Result<Vec<ConfigEntry>, KafkaError> {
         self.client
             .retry(|| async {
-                let connection = self.client.broker(id, Lane::Data).await?;
+                let connection = self.client.broker(id, Lane::Control).await?;
                 self.configs(&connection, RESOURCE_BROKER, &id.to_string())
                     .await
             })

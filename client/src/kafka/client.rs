@@ -4,7 +4,7 @@
 //! says so (see [`KafkaError::stale_metadata`]) makes the caller drop that part of the cache
 //! ([`Client::forget_topic`], [`Client::forget_coordinator`]) and ask again.
 //!
-//! Connections come in three lanes per broker, because answers keep the order of requests: a
+//! Connections come in four lanes per broker, because answers keep the order of requests: a
 //! heartbeat must not queue behind a fetch that the broker holds back.
 
 use std::collections::{BTreeMap, HashMap};
@@ -66,7 +66,9 @@ impl ClientOptions {
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Metadata, produce, admin.
+    /// Metadata and admin: must not queue behind a produce that waits for replicas.
+    Control,
+    /// Produce.
     Data,
     /// Fetch, which brokers hold back until there is data.
     Fetch,
@@ -316,7 +318,7 @@ impl Client {
         addresses.dedup();
         let mut last = "no address given".to_owned();
         for address in &addresses {
-            match self.open(address, Lane::Data).await {
+            match self.open(address, Lane::Control).await {
                 Ok(connection) => return Ok(connection),
                 Err(KafkaError::Unreachable { reason, .. }) => last = reason,
                 Err(error) => last = error.to_string(),
@@ -341,7 +343,7 @@ impl Client {
                 super::ErrorCode::BrokerNotAvailable,
             )
         })?;
-        self.broker(id, Lane::Data).await
+        self.broker(id, Lane::Control).await
     }
 
     /// A connection to the broker that coordinates `group`.

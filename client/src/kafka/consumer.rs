@@ -390,9 +390,14 @@ impl Consumer {
             return Ok(());
         }
         self.last_commit = clock::now();
-        match self.commit().await {
+        match self.commit_once().await {
             // The next poll joins again; what is not committed is read again by whoever has it.
             Err(error) if error.code().is_some_and(group_moved_on) => Ok(()),
+            // The coordinator is away for a while: the next commit covers this one too.
+            Err(error) if error.retriable() => {
+                tracing::warn!(%error, "not committed yet");
+                Ok(())
+            }
             other => other,
         }
     }
@@ -405,13 +410,27 @@ impl Consumer {
         let Some(membership) = &self.membership else {
             return Err(KafkaError::Invalid("committing needs a group".into()));
         };
-        let changed: BTreeMap<TopicPartition, i64> = self
-            .returned
-            .iter()
+        let changed = self.changed();
+        membership.commit(&changed).await?;
+        self.committed.extend(changed);
+        Ok(())
+    }
+
+    /// What was returned since the last commit.
+    fn changed(&self) -> BTreeMap<TopicPartition, i64> {
+        let returned = self.returned.iter();
+        returned
             .filter(|(p, offset)| self.committed.get(*p) != Some(*offset))
             .map(|(p, &offset)| (p.clone(), offset))
-            .collect();
-        membership.commit(&changed).await?;
+            .collect()
+    }
+
+    async fn commit_once(&mut self) -> Result<(), KafkaError> {
+        let Some(membership) = &self.membership else {
+            return Ok(());
+        };
+        let changed = self.changed();
+        membership.try_commit(&changed).await?;
         self.committed.extend(changed);
         Ok(())
     }
@@ -430,7 +449,8 @@ impl Consumer {
     /// # Errors
     /// [`KafkaError`] of the commit or of leaving.
     pub async fn close(mut self) -> Result<(), KafkaError> {
-        let committed = self.auto_commit(true).await;
+        let commits = self.options.auto_commit.is_some() && self.membership.is_some();
+        let committed = if commits { self.commit().await } else { Ok(()) };
         let left = match self.membership.take() {
             Some(membership) => membership.leave().await,
             None => Ok(()),

@@ -91,7 +91,8 @@ impl KafkaError {
     pub fn retriable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Disconnected { .. } | Self::TimedOut { .. } => true,
-            Self::Broker { code, .. } => code.is_retriable(),
+            // A broker that is gone is asked for no longer once the metadata is fresh.
+            Self::Broker { code, .. } => code.is_retriable() || is_stale_metadata(*code),
             _ => false,
         }
     }
@@ -151,5 +152,20 @@ pub fn check_with(
             code,
             message: message.filter(|m| !m.is_empty()).map(str::to_owned),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kafka's table calls it final; here it says that a leader's address was not known any more,
+    /// and a batch given up for it would be lost in the middle of a fail-over.
+    #[test]
+    fn a_broker_that_is_gone_is_worth_another_try() {
+        let gone = KafkaError::broker("address of broker 2", ResponseError::BrokerNotAvailable);
+        assert!(gone.retriable() && gone.stale_metadata());
+        let large = KafkaError::broker("produce", ResponseError::MessageTooLarge);
+        assert!(!large.retriable() && !large.stale_metadata());
     }
 }

@@ -82,7 +82,7 @@ impl Admin {
         for &id in brokers.keys() {
             let answer = client
                 .retry(|| async {
-                    let connection = client.broker(id, Lane::Data).await?;
+                    let connection = client.broker(id, Lane::Control).await?;
                     let answer = connection.call(|_| ListGroupsRequest::default()).await?;
                     check(
                         || format!("listing the groups of broker {id}"),

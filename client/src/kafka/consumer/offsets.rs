@@ -61,7 +61,7 @@ async fn ask(
     leader: i32,
     wanted: &[(&TopicPartition, i64)],
 ) -> Result<Vec<(TopicPartition, Result<i64, KafkaError>)>, KafkaError> {
-    let connection = client.broker(leader, Lane::Data).await?;
+    let connection = client.broker(leader, Lane::Control).await?;
     let answer = connection
         .call(|_| {
             let mut request = ListOffsetsRequest::default();

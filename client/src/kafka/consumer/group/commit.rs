@@ -33,6 +33,21 @@ impl Membership {
             .await
     }
 
+    /// Commits, without trying again.
+    pub(in crate::kafka::consumer) async fn try_commit(
+        &self,
+        offsets: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), KafkaError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let answer = self.commit_once(offsets).await;
+        if answer.as_ref().is_err_and(KafkaError::retriable) {
+            self.client.forget_coordinator(&self.options.group);
+        }
+        answer
+    }
+
     async fn commit_once(&self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<(), KafkaError> {
         let connection = self.client.coordinator(&self.options.group).await?;
         let answer = connection
