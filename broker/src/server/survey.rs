@@ -1,9 +1,8 @@
 //! Elections among replicas none of which can vouch for its log: each tells how far its log
 //! reaches, the controller chooses the longest. This is the telling side.
 //!
-//! Only a broker that may have lost something (its registration says nothing of being intact) ever
-//! has to. It tells through ephemeral znodes, void under another broker epoch, and removes them
-//! when the partition has a leader.
+//! A broker tells through ephemeral znodes, void under another broker epoch, and removes them when
+//! the partition has a leader. It looks at whole images, so not more often than [`REST`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +21,9 @@ use crate::replica::hosted::ReplicaManager;
 /// Pause after a write that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Between two looks at the whole image.
+const REST: Duration = Duration::from_millis(200);
+
 /// Tells ends of logs where they are needed, until `stop`.
 pub(super) async fn run(
     cluster: Cluster,
@@ -39,10 +41,6 @@ pub(super) async fn run(
         changed.borrow_and_update();
         let image = metadata.image();
         let me = cluster.broker_id();
-        let unsure = image.broker(me).is_some_and(|b| b.intact_since.is_none());
-        if !unsure {
-            continue;
-        }
         let log_end = |name: &TopicPartition| replicas.log_end(name);
         let ops = writes(&image, me, cluster.broker_epoch(), log_end);
         for op in ops {
@@ -56,6 +54,10 @@ pub(super) async fn run(
                     break;
                 }
             }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REST) => {}
         }
     }
 }
@@ -130,6 +132,34 @@ mod tests {
             rack: None,
             intact_since: None,
         })
+    }
+
+    #[test]
+    fn a_broker_intact_only_since_it_lost_something_tells_its_end_too() {
+        let mut image = Image::default();
+        image.put_topic("t", Uuid::from_u128(5), 0, &[(0, vec![1])]);
+        assert!(image.update_partition("t", 0, |p| {
+            p.isr = vec![1];
+            p.isr_broker_epochs = vec![10];
+            p.partition_epoch = 3;
+        }));
+        // It lost its page cache before epoch 20, and restarted since.
+        let restarted = Broker {
+            intact_since: Some(20),
+            ..(*broker(1, 30)).clone()
+        };
+        image.brokers.insert_mut(1, Arc::new(restarted));
+        assert_eq!(writes(&image, 1, 30, |_| Some((4, 100))).len(), 1);
+        let intact = Broker {
+            intact_since: Some(10),
+            ..(*broker(1, 30)).clone()
+        };
+        image.brokers.insert_mut(1, Arc::new(intact));
+        assert_eq!(
+            writes(&image, 1, 30, |_| Some((4, 100))),
+            [],
+            "it is simply elected"
+        );
     }
 
     #[test]
