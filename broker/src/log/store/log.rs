@@ -236,7 +236,7 @@ impl Log {
             self.write_snapshot(&writer.producers, self.log_end_offset())?;
         }
         self.flush()?;
-        self.write_epochs().map_err(LogError::Fatal)
+        Ok(self.write_epochs()?)
     }
 
     /// Takes no more appends; its files are about to be renamed or removed.
@@ -274,6 +274,18 @@ impl Log {
         file::replace(&path, text.as_bytes(), Durability::Synced).inspect_err(|_| {
             self.epochs_dirty.store(true, Ordering::Release);
         })
+    }
+
+    /// As `write_epochs`, where a full disk may put it off: the batches tell the same, and no flush
+    /// counts until the file is written.
+    fn write_epochs_if_room(&self) -> Result<(), LogError> {
+        match self.write_epochs() {
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(partition = %self.partition, %error, "leader epochs not written yet");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
     }
 
     fn publish_end(&self, offset: i64) {

@@ -23,7 +23,7 @@ impl Log {
             // same; while it does, the leader keeps finding that the logs diverge (as in Kafka).
             if self.epochs.write().truncate_end(offset) {
                 self.epochs_dirty.store(true, Ordering::Release);
-                self.write_epochs().map_err(LogError::Fatal)?;
+                self.write_epochs_if_room()?;
             }
             return Ok(false);
         }
@@ -48,7 +48,7 @@ impl Log {
         self.publish_end(end);
         self.epochs.write().truncate_end(end);
         self.epochs_dirty.store(true, Ordering::Release);
-        self.write_epochs().map_err(LogError::Fatal)?;
+        self.write_epochs_if_room()?;
         writer.producers = self.rebuild_producers(end)?;
         Ok(true)
     }
@@ -167,7 +167,7 @@ impl Log {
         self.flushed.store(offset, Ordering::Release);
         self.epochs.write().clear();
         self.epochs_dirty.store(true, Ordering::Release);
-        self.write_epochs().map_err(LogError::Fatal)?;
+        self.write_epochs_if_room()?;
         writer.producers = ProducerTable::default();
         Ok(())
     }

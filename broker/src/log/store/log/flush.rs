@@ -12,8 +12,8 @@ use super::super::segment::Segment;
 use super::Log;
 
 impl Log {
-    /// Waits until everything appended before the call is on disk. A failure is fatal, whatever it
-    /// was: what the page cache holds may differ from the disk from then on.
+    /// Waits until everything appended before the call is on disk. A failed fsync is fatal, whatever
+    /// it was: what the page cache holds may differ from the disk from then on.
     pub fn flush(&self) -> Result<(), LogError> {
         self.flush_to(self.log_end_offset())
     }
@@ -52,7 +52,8 @@ impl Log {
         for segment in self.segments_between(from, end) {
             segment.sync().map_err(LogError::Fatal)?;
         }
-        self.write_epochs().map_err(LogError::Fatal)?;
+        // A full disk here leaves everything as it was: nothing is flushed, and the process goes on.
+        self.write_epochs()?;
         if self.folder_dirty.swap(false, Ordering::AcqRel) {
             file::sync_folder(&self.folder).map_err(LogError::Fatal)?;
             file::sync_folder(self.dir.path()).map_err(LogError::Fatal)?;

@@ -585,6 +585,25 @@ fn a_full_disk_leaves_whole_batches_only() {
 }
 
 #[test]
+fn a_disk_too_full_for_the_epochs_file_flushes_later() {
+    let log = TestLog::new(small());
+    log.append(&Batch::of(1)).unwrap();
+    let full = log.partition_folder().join("leader-epoch-checkpoint.tmp");
+    let fill = || std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    fill();
+    let answer = log.flush();
+    assert!(matches!(answer, Err(LogError::NoSpace(_))), "{answer:?}");
+    assert_eq!(log.flushed_end_offset(), 0);
+    log.flush().unwrap();
+    assert_eq!(log.flushed_end_offset(), 1);
+    log.assign_epoch(3).unwrap();
+    fill();
+    assert!(!log.truncate_to(1).unwrap());
+    assert_eq!(log.latest_epoch(), Some(0));
+    log.close().unwrap();
+}
+
+#[test]
 fn a_failed_fsync_is_fatal_and_promises_nothing() {
     let log = TestLog::new(small());
     log.append(&Batch::of(1)).unwrap();
