@@ -11,12 +11,21 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 topic, group, expected = sys.argv[1], sys.argv[2], int(sys.argv[3])
 lock = threading.Lock()
 lines, owned, errors = [], {}, []
 last = time.monotonic()
+
+
+def commit(consumer, _partitions=None):
+    """What was read is not read again by whoever gets the partitions next."""
+    try:
+        consumer.commit(asynchronous=False)
+    except KafkaException as failed:
+        if failed.args[0].code() != KafkaError._NO_OFFSET:  # nothing was read yet
+            errors.append(f"commit: {failed}")
 
 
 def consume(member):
@@ -30,7 +39,7 @@ def consume(member):
             "session.timeout.ms": 10000,
         }
     )
-    consumer.subscribe([topic])
+    consumer.subscribe([topic], on_revoke=commit)
     while not errors:
         batch = consumer.consume(num_messages=1000, timeout=0.5)
         owned[member] = max(owned.get(member, 0), len(consumer.assignment()))
@@ -45,12 +54,6 @@ def consume(member):
                 break
             if time.monotonic() - last > 120:
                 errors.append(f"{len(lines)} of {expected} records, then nothing for two minutes")
-    if not errors and consumer.assignment():
-        try:
-            consumer.commit(asynchronous=False)
-        except Exception as failed:  # a member without a record of its own has nothing to commit
-            if "NO_OFFSET" not in str(failed):
-                errors.append(f"commit: {failed}")
     consumer.close()
 
 

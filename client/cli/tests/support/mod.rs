@@ -243,18 +243,13 @@ impl Cluster {
     /// one of them is controller.
     pub fn wait_until_whole(&self) {
         let nodes: Vec<_> = self.running_coordinators();
-        wait_until("every coordinator knows a leader", PATIENCE, || {
-            nodes.iter().all(|node| {
-                let status = self.zweig(&[
-                    "--server",
-                    &self.coordinator(*node),
-                    "ensemble",
-                    "status",
-                    "--output",
-                    "json",
-                ]);
-                status.status.success()
-            })
+        wait_until("one coordinator leads, the others follow", PATIENCE, || {
+            let mode = |node: &usize| four_letter_word(&self.coordinator(*node), "srvr");
+            let modes: Vec<_> = nodes.iter().map(mode).collect();
+            let leads =
+                |mode: &&String| mode.contains("Mode: leader") || mode.contains("Mode: standalone");
+            modes.iter().all(|mode| mode.contains("Mode: "))
+                && modes.iter().filter(leads).count() == 1
         });
         let brokers = self
             .running
