@@ -39,11 +39,11 @@ pub enum Position {
 /// How a consumer reads.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
-    /// Membership in a group, for [`Consumer::subscribe`].
+    /// Membership in a group, for `Consumer::subscribe`.
     pub group: Option<GroupOptions>,
     /// Where to begin without a committed offset, or when it is no longer kept; `None` is an error.
     pub reset: Option<Position>,
-    /// Time between commits; `None` to commit by [`Consumer::commit`] alone.
+    /// Time between commits; `None` to commit by `Consumer::commit` alone.
     pub auto_commit: Option<Duration>,
     /// The broker holds a fetch back until it has this many bytes,
     pub fetch_min_bytes: i32,

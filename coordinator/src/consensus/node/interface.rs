@@ -106,7 +106,7 @@ pub enum NodeInput {
         /// Whether it has arrived.
         done: bool,
     },
-    /// Sessions heard from; given when [`Node::wants_heard`] says so.
+    /// Sessions heard from; given when `Node::wants_heard` says so.
     Heard(Heard),
     /// The disk is nearly full, or no longer is.
     SpaceLow(bool),
