@@ -98,7 +98,11 @@ fn all_is_there_after_everything_was_killed_at_once() {
         cluster.zweig_ok(&["get", "/precious"]).trim_end(),
         "keep me"
     );
-    assert_eq!(cluster.zweig_ok(&["topic", "list"]), topics);
+    wait_until(
+        "every topic is back, every replica in sync",
+        PATIENCE,
+        || cluster.zweig(&["topic", "list"]).stdout == topics.as_bytes(),
+    );
     wait_until("every partition has a leader", PATIENCE, || {
         (0..3).all(|index| cluster.leader_of("t", index).is_some())
     });
