@@ -7,7 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,6 +29,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Applied {
     at: Position,
     commands: Vec<Origin>,
+    digest: u64,
+}
+
+impl Applied {
+    fn push(&mut self, origin: Origin) {
+        self.commands.push(origin);
+        let word = origin.node ^ origin.boot << 8 ^ origin.request << 32;
+        self.digest = (self.digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 /// Keeps every command's origin; durable at once, in the file `state`.
@@ -37,10 +46,13 @@ struct Recorder {
     boot: u64,
     file: std::path::PathBuf,
     seen: Arc<Mutex<Applied>>,
+    /// Its next command goes wrong.
+    spoilt: Arc<AtomicBool>,
 }
 
 impl Recorder {
-    fn open(node: u64, boot: u64, folder: &Path, seen: &Arc<Mutex<Applied>>) -> Self {
+    fn open(node: u64, boot: u64, folder: &Path) -> Self {
+        let seen = Arc::new(Mutex::new(Applied::default()));
         let file = folder.join("state");
         if let Ok(bytes) = fs::read(&file) {
             *seen.lock() = decode(&bytes);
@@ -49,7 +61,8 @@ impl Recorder {
             node,
             boot,
             file,
-            seen: seen.clone(),
+            seen,
+            spoilt: Arc::default(),
         }
     }
 }
@@ -75,13 +88,16 @@ fn decode(bytes: &[u8]) -> Applied {
         boot: word[1],
         request: word[2],
     };
-    Applied {
+    let mut applied = Applied {
         at: Position {
             index: words[0],
             term: words[1],
         },
-        commands: words[2..].chunks_exact(3).map(origin).collect(),
-    }
+        ..Applied::default()
+    };
+    let commands = words[2..].chunks_exact(3).map(origin);
+    commands.for_each(|origin| applied.push(origin));
+    applied
 }
 
 impl Applier for Recorder {
@@ -103,22 +119,31 @@ impl Applier for Recorder {
                 term: committed.term,
             };
             let CommittedData::Normal(data) = committed.data else {
+                feedback.digests.push(seen.digest);
                 continue;
             };
             if data.is_empty() {
+                feedback.digests.push(seen.digest);
                 continue;
             }
             let entry = Entry::decode(data).map_err(|e| Fatal::new(e.to_string()))?;
             assert_eq!(entry.term, committed.term);
             for command in entry.commands {
-                seen.commands.push(command.origin);
+                seen.push(command.origin);
+                let spoil = u64::from(self.spoilt.swap(false, Ordering::Relaxed));
+                seen.digest = seen.digest.wrapping_add(spoil);
                 if (command.origin.node, command.origin.boot) == (self.node, self.boot) {
                     feedback.own.push(command.origin.request);
                 }
             }
+            feedback.digests.push(seen.digest);
         }
         fs::write(&self.file, encode(&seen)).map_err(|e| Fatal::new(e.to_string()))?;
         Ok(feedback)
+    }
+
+    fn digest(&self) -> u64 {
+        self.seen.lock().digest
     }
 
     fn sessions(&self) -> Vec<LiveSession> {
@@ -152,7 +177,10 @@ impl Applier for Recorder {
     }
 }
 
-struct Loud;
+#[derive(Default)]
+struct Loud {
+    fatal: Mutex<Option<String>>,
+}
 
 impl Unanswered for Loud {
     fn not_done(&self, requests: &[u64], why: NotDone) {
@@ -165,6 +193,7 @@ impl Unanswered for Loud {
 
     fn fatal(&self, fatal: &Fatal) {
         eprintln!("a node died: {fatal}");
+        *self.fatal.lock() = Some(fatal.to_string());
     }
 }
 
@@ -172,6 +201,8 @@ struct Node {
     runtime: Option<Runtime>,
     consensus: Consensus,
     seen: Arc<Mutex<Applied>>,
+    spoilt: Arc<AtomicBool>,
+    loud: Arc<Loud>,
     boot: u64,
 }
 
@@ -243,14 +274,15 @@ impl Ensemble {
             .enable_all()
             .build()
             .unwrap();
-        let seen = Arc::new(Mutex::new(Applied::default()));
-        let recorder = Recorder::open(id, boot, &folder, &seen);
-        let loud: Arc<dyn Unanswered> = Arc::new(Loud);
+        let recorder = Recorder::open(id, boot, &folder);
+        let (seen, spoilt) = (recorder.seen.clone(), recorder.spoilt.clone());
+        let loud = Arc::new(Loud::default());
+        let unanswered: Arc<dyn Unanswered> = loud.clone();
         let consensus = Consensus::start(
             &config,
             listeners,
             Box::new(recorder),
-            &loud,
+            &unanswered,
             runtime.handle(),
         )
         .unwrap();
@@ -260,6 +292,8 @@ impl Ensemble {
                 runtime: Some(runtime),
                 consensus,
                 seen,
+                spoilt,
+                loud,
                 boot,
             },
         );
@@ -465,4 +499,43 @@ fn a_node_that_lags_too_far_gets_a_checkpoint() {
     ensemble.wait_applied(leader, boot, 0..400);
     ensemble.submit(lagging, 0..5);
     ensemble.wait_applied(lagging, ensemble.nodes[&lagging].boot, 0..5);
+}
+
+/// One node's state goes wrong: it stops, no other does, and the others go on.
+fn the_odd_one_stops(choose: impl Fn(&Ensemble) -> u64) {
+    let mut ensemble = Ensemble::start(3);
+    ensemble.leader();
+    ensemble.submit(1, 0..50);
+    ensemble.wait_applied(1, ensemble.nodes[&1].boot, 0..50);
+    let odd = choose(&ensemble);
+    ensemble.nodes[&odd].spoilt.store(true, Ordering::Relaxed);
+    ensemble.submit(1, 50..60);
+    let fatal = |ensemble: &Ensemble, id: u64| ensemble.nodes[&id].loud.fatal.lock().clone();
+    wait("the node with another state to stop", || {
+        fatal(&ensemble, odd).is_some()
+    });
+    let why = fatal(&ensemble, odd).unwrap();
+    assert!(why.contains("state is not the ensemble's"), "{why}");
+    ensemble.kill(odd);
+    ensemble.leader();
+    let next = *ensemble.nodes.keys().next().unwrap();
+    ensemble.submit(next, 60..100);
+    let first = if next == 1 { 0 } else { 60 };
+    ensemble.wait_applied(next, ensemble.nodes[&next].boot, first..100);
+    for &id in ensemble.nodes.keys() {
+        assert_eq!(fatal(&ensemble, id), None, "node {id}");
+    }
+}
+
+#[test]
+fn a_follower_with_another_state_stops() {
+    the_odd_one_stops(|ensemble| {
+        let leader = ensemble.leader();
+        (1..=3).find(|&id| id != leader).unwrap()
+    });
+}
+
+#[test]
+fn a_leader_with_another_state_stops() {
+    the_odd_one_stops(Ensemble::leader);
 }

@@ -18,6 +18,8 @@ pub trait Applier: Send + 'static {
     /// # Errors
     /// Whatever leaves this replica unable to go on; the process ends.
     fn apply(&mut self, entries: Vec<Committed>) -> Result<Feedback, Fatal>;
+    /// Digest of the state behind the last applied entry: the same on every node that applied the same.
+    fn digest(&self) -> u64;
     /// All sessions that live now.
     fn sessions(&self) -> Vec<LiveSession>;
     /// Index up to which the state survives a loss of power; the log is cut no further.
@@ -61,6 +63,8 @@ pub struct Feedback {
     pub own: Vec<u64>,
     /// Sessions that were opened, taken or ended, in order.
     pub sessions: Vec<SessionUpdate>,
+    /// The state's digest behind each entry, in order.
+    pub digests: Vec<u64>,
 }
 
 /// A session that lives.

@@ -55,6 +55,7 @@ pub enum Event {
     Installed {
         mark: CheckpointMark,
         sessions: Vec<LiveSession>,
+        digest: u64,
     },
     /// From the log thread.
     SpaceLow(bool),
@@ -76,6 +77,7 @@ pub enum LogJob {
     Reset {
         install: Install,
         sessions: Vec<LiveSession>,
+        digest: u64,
     },
 }
 

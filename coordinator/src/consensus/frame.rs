@@ -9,6 +9,7 @@
 //! refused  u64 boot, u64 term, u64 number*
 //! report   u64 sequence, (i64 session, u64 attach)*
 //! reported u64 boot, u64 sequence
+//! standing u64 applied index, u64 digest there, u8 flags (1: the disk is nearly full)
 //! file     u64 size, path                     bulk port only, then chunks of it
 //! chunk    bytes
 //! end      u64 files, u64 bytes
@@ -47,6 +48,7 @@ mod kind {
     pub const CHUNK: u8 = 9;
     pub const END: u8 = 10;
     pub const DONE: u8 = 11;
+    pub const STANDING: u8 = 12;
 }
 
 /// Who is calling.
@@ -178,6 +180,16 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
             out.put_u64(*boot);
             out.put_u64(*sequence);
         }
+        PeerMessage::Standing {
+            index,
+            digest,
+            space_low,
+        } => {
+            out.put_u8(kind::STANDING);
+            out.put_u64(*index);
+            out.put_u64(*digest);
+            out.put_u8(u8::from(*space_low));
+        }
     }
 }
 
@@ -279,6 +291,12 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
             boot: body.try_get_u64().ok()?,
             sequence: body.try_get_u64().ok()?,
         },
+        kind::STANDING => PeerMessage::Standing {
+            index: body.try_get_u64().ok()?,
+            digest: body.try_get_u64().ok()?,
+            // Flags of later versions are not ours to refuse.
+            space_low: body.try_get_u8().ok()? & 1 == 1,
+        },
         _ => return decode_bulk(kind, body),
     };
     Some(Frame::Peer(message))
@@ -357,6 +375,11 @@ mod tests {
                 boot: 1,
                 sequence: 2,
             }),
+            Frame::Peer(PeerMessage::Standing {
+                index: 1,
+                digest: u64::MAX,
+                space_low: true,
+            }),
             Frame::File {
                 bytes: 5,
                 path: "a/b".to_owned(),
@@ -408,6 +431,18 @@ mod tests {
         assert!(hex.starts_with("00000019"), "{hex}");
         assert!(
             hex.ends_with("04000000000000000100000000000000020000000000000003"),
+            "{hex}"
+        );
+        let frame = Frame::Peer(PeerMessage::Standing {
+            index: 1,
+            digest: 0xd1,
+            space_low: true,
+        });
+        let bytes = encode(&frame);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(hex.starts_with("00000012"), "{hex}");
+        assert!(
+            hex.ends_with("0c000000000000000100000000000000d101"),
             "{hex}"
         );
     }

@@ -16,6 +16,7 @@
 //!
 //! What a command means is `state_machine`'s; who waits for its outcome is `request`'s.
 
+mod agreement;
 mod applier;
 mod bulk;
 mod campaign;

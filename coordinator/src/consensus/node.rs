@@ -6,9 +6,11 @@
 
 mod interface;
 mod leading;
+mod standing;
 
 use bytes::BytesMut;
 
+use super::agreement::Agreement;
 use super::applier::{CheckpointMark, Feedback, LiveSession, NotDone, SessionUpdate};
 use super::core::{Core, Input};
 use super::propose::Batcher;
@@ -19,7 +21,7 @@ use crate::session::expiry_queue::ExpiryQueue;
 use crate::session::report::{Report, Reporter};
 use crate::state_machine::Command;
 
-pub use interface::{Effects, NodeConfig, NodeInput, Now, PeerMessage};
+pub use interface::{Effects, NodeConfig, NodeInput, Now, PeerMessage, Start};
 
 /// The largest command.
 pub const COMMAND_BYTES: usize = 64 << 20;
@@ -29,6 +31,8 @@ const HAND_OVER_MS: u64 = 5_000;
 const CHECKPOINT_KEPT_MS: u64 = 10_000;
 /// Deadlines are looked at this often, milliseconds.
 const DEADLINE_CHECK_MS: u64 = 50;
+/// A node that differs from the leader waits this many report periods for others to agree with it.
+const AGREEMENT_PERIODS: u64 = 10;
 
 #[derive(Debug)]
 enum Reader {
@@ -59,6 +63,9 @@ pub struct Node {
     reads: Reads<Reader>,
     reporter: Reporter,
     expiry: ExpiryQueue,
+    agreement: Agreement,
+    /// When the others are told how this node stands.
+    standing_at_ms: u64,
     ticks: u64,
     /// Term and leader as last seen.
     known: Option<(u64, u64)>,
@@ -78,22 +85,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts with `sessions` as the state holds them at `applied_term`.
-    pub fn new(
-        config: NodeConfig,
-        core: Core,
-        applied_term: u64,
-        sessions: &[LiveSession],
-        now: Now,
-    ) -> Self {
+    /// Starts over a state as `start` tells of it.
+    pub fn new(config: NodeConfig, core: Core, start: Start<'_>, now: Now) -> Self {
         let mut expiry = ExpiryQueue::new(config.tick_ms);
-        for live in sessions {
+        for live in start.sessions {
             expiry.live(live.session, live.attach, live.timeout_ms, 0);
         }
+        let patience_ms = AGREEMENT_PERIODS * config.report_period_ms;
         Self {
+            agreement: Agreement::new(core.applied_index(), start.digest, patience_ms),
+            standing_at_ms: now.ms,
             member: core.is_member(),
             core,
-            forwarder: Forwarder::new(Window::default(), applied_term),
+            forwarder: Forwarder::new(Window::default(), start.term),
             intake: Intake::default(),
             batcher: Batcher::new(config.entry_bytes),
             reads: Reads::new(config.node, config.boot),
@@ -145,7 +149,11 @@ impl Node {
                 feedback,
                 flushed,
             } => self.applied(index, term, &feedback, flushed),
-            NodeInput::Installed { mark, sessions } => self.installed(&mark, &sessions),
+            NodeInput::Installed {
+                mark,
+                sessions,
+                digest,
+            } => self.installed(&mark, &sessions, digest),
             NodeInput::Checkpoint(mark) => {
                 self.checkpoint.making = false;
                 self.checkpoint.made = Some((mark.clone(), now.ms));
@@ -278,6 +286,7 @@ impl Node {
 
     fn check_deadlines(&mut self) {
         let now = self.now;
+        self.compare_states();
         if std::mem::take(&mut self.resend) {
             self.forwarder.link_renewed(self.forwarder.sent_to());
         }
@@ -339,6 +348,10 @@ impl Node {
             PeerMessage::Reported { boot, sequence } if boot == self.config.boot => {
                 self.reporter.acknowledged(sequence);
             }
+            PeerMessage::Standing { index, digest, .. } => {
+                self.agreement
+                    .heard(self.now.ms, (from, boot), index, digest);
+            }
             // For a former life of this node, or in another's name.
             _ => {}
         }
@@ -398,6 +411,8 @@ impl Node {
                 SessionUpdate::Gone(session) => self.expiry.gone(session),
             }
         }
+        self.agreement
+            .applied(self.now.ms, index, &feedback.digests);
         self.forwarder.applied(term, &feedback.own);
         self.core.handle(Input::Applied(index));
         if !self.armed && self.led_term == Some(term) && self.core.leads(term) {
@@ -407,7 +422,8 @@ impl Node {
         self.cut(flushed);
     }
 
-    fn installed(&mut self, mark: &CheckpointMark, sessions: &[LiveSession]) {
+    fn installed(&mut self, mark: &CheckpointMark, sessions: &[LiveSession], digest: u64) {
+        self.agreement.installed(self.now.ms, mark.at.index, digest);
         let unknown = self.forwarder.lose_track(mark.at.term);
         self.out.unknown.extend(unknown);
         self.expiry.clear();

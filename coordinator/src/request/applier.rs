@@ -47,6 +47,7 @@ impl PublishedApplier {
             feedback.sessions.extend(session_update(&outcome));
             self.published.publish(&mut shared, outcome);
         }
+        feedback.digests.push(shared.state().applied().digest.0);
         self.published.publish_progress(&shared);
         Ok(())
     }
@@ -99,6 +100,10 @@ impl Applier for PublishedApplier {
             self.apply_one(entry, &mut feedback)?;
         }
         Ok(feedback)
+    }
+
+    fn digest(&self) -> u64 {
+        self.published.lock().state().applied().digest.0
     }
 
     fn sessions(&self) -> Vec<LiveSession> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use raft::eraftpb::ConfState;
 use zweig_coordinator::consensus::core::{Core, CoreConfig, Install, Patience, Persist};
-use zweig_coordinator::consensus::node::{Effects, Node, NodeConfig, NodeInput, Now};
+use zweig_coordinator::consensus::node::{Effects, Node, NodeConfig, NodeInput, Now, Start};
 use zweig_coordinator::consensus::pending::Pending;
 use zweig_coordinator::consensus::{
     CheckpointMark, Committed, CommittedData, Feedback, LiveSession, Position, SessionUpdate,
@@ -44,7 +44,7 @@ pub struct Member {
 enum LogWork {
     Persist(Vec<Persist>),
     Cut(u64),
-    Reset(Install, Vec<LiveSession>),
+    Reset(Install, Vec<LiveSession>, u64),
 }
 
 enum ApplyWork {
@@ -151,8 +151,11 @@ impl Member {
         let node = Node::new(
             config,
             core,
-            applied.term,
-            &live_sessions(&machine),
+            Start {
+                term: applied.term,
+                digest: machine.applied().digest.0,
+                sessions: &live_sessions(&machine),
+            },
             self.now(ms),
         );
         self.up = Some(Up {
@@ -273,7 +276,7 @@ impl Member {
                         );
                         up.log.cut(index).unwrap();
                     }
-                    LogWork::Reset(install, sessions) => {
+                    LogWork::Reset(install, sessions, digest) => {
                         inputs.extend(
                             pending
                                 .flush(&mut up.log)
@@ -284,6 +287,7 @@ impl Member {
                         inputs.push(NodeInput::Installed {
                             mark: install.mark,
                             sessions,
+                            digest,
                         });
                     }
                 }
@@ -339,7 +343,9 @@ impl Member {
                 self.durable = *store;
                 let sessions = live_sessions(&up.machine);
                 up.client.lose_session();
-                up.log_queue.push_back(LogWork::Reset(install, sessions));
+                let digest = up.machine.applied().digest.0;
+                up.log_queue
+                    .push_back(LogWork::Reset(install, sessions, digest));
             }
             ApplyWork::Checkpoint => {
                 let applied = up.machine.applied();
@@ -384,6 +390,7 @@ impl Up {
                     Vec::new()
                 }
             };
+            feedback.digests.push(self.machine.applied().digest.0);
             checks.digest(id, committed.index, &self.machine.applied().digest);
             for outcome in outcomes {
                 feedback.sessions.extend(session_update(&outcome));

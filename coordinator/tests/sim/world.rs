@@ -304,6 +304,7 @@ impl World {
         arrived: Option<Box<zweig_coordinator::storage::MemoryStore>>,
     ) {
         let (id, boot) = (self.members[at].id, self.members[at].boot);
+        assert!(effects.fatal.is_none(), "node {id}: {:?}", effects.fatal);
         for (to, message) in effects.send.drain(..) {
             let cargo = Cargo::Message(message);
             self.network.send(
@@ -458,5 +459,6 @@ fn essence(message: &PeerMessage) -> [u64; 5] {
         } => [102, *boot, *term, numbers.len() as u64, 0],
         PeerMessage::Report(report) => [103, report.sequence, report.sessions.len() as u64, 0, 0],
         PeerMessage::Reported { boot, sequence } => [104, *boot, *sequence, 0, 0],
+        PeerMessage::Standing { index, digest, .. } => [105, *index, *digest, 0, 0],
     }
 }

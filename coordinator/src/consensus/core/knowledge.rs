@@ -94,7 +94,8 @@ impl Core {
         members
     }
 
-    pub(super) fn voters(&self) -> Vec<u64> {
+    /// Everyone with a vote, old and new while the members change; sorted.
+    pub fn voters(&self) -> Vec<u64> {
         let mut voters: Vec<u64> = self.raw.raft.prs().conf().voters().ids().iter().collect();
         voters.sort_unstable();
         voters

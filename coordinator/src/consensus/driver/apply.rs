@@ -42,7 +42,11 @@ pub fn run(
                 }
                 let sessions = applier.sessions();
                 // Only now may the log be reset: before, it and the old state still belong together.
-                let _ = log.send(LogJob::Reset { install, sessions });
+                let _ = log.send(LogJob::Reset {
+                    install,
+                    sessions,
+                    digest: applier.digest(),
+                });
             }
             ApplyJob::Checkpoint(folder) => {
                 let mark = applier.checkpoint(&folder)?;

@@ -63,7 +63,11 @@ pub fn run<D: Disk>(
                     write(&mut pending, &mut log, events)?;
                     log.cut(index).map_err(|e| Fatal::new(e.to_string()))?;
                 }
-                LogJob::Reset { install, sessions } => {
+                LogJob::Reset {
+                    install,
+                    sessions,
+                    digest,
+                } => {
                     write(&mut pending, &mut log, events)?;
                     log.reset(install.mark.at, &install.hard_state)
                         .map_err(|e| Fatal::new(e.to_string()))?;
@@ -72,6 +76,7 @@ pub fn run<D: Disk>(
                         Event::Installed {
                             mark: install.mark,
                             sessions,
+                            digest,
                         },
                     );
                 }

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
 use super::{ApplyJob, Event, LogJob};
-use crate::consensus::applier::{NotDone, Unanswered};
+use crate::consensus::applier::{Fatal, NotDone, Unanswered};
 use crate::consensus::bulk::{self, Arrived};
 use crate::consensus::config::ConsensusConfig;
 use crate::consensus::handle::{ReadIndexError, Shared};
@@ -53,6 +53,7 @@ pub struct RaftThread {
     /// Number of the checkpoint folder in use.
     checkpoint: u64,
     stopping: Option<Stopping>,
+    fatal: Option<Fatal>,
 }
 
 struct Stopping {
@@ -81,11 +82,16 @@ impl RaftThread {
             next_reader: 0,
             checkpoint: 0,
             stopping: None,
+            fatal: None,
         }
     }
 
     /// Runs until told to stop, or until another thread fails.
-    pub fn run(mut self, queue: &Receiver<Event>, publish: &watch::Sender<Arc<Status>>) {
+    pub fn run(
+        mut self,
+        queue: &Receiver<Event>,
+        publish: &watch::Sender<Arc<Status>>,
+    ) -> Result<(), Fatal> {
         let mut next_tick = crate::clock::now() + self.tick;
         let mut next_status = next_tick;
         loop {
@@ -93,13 +99,13 @@ impl RaftThread {
             let mut event = match queue.recv_timeout(wait) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
             let now = self.now();
             let mut taken = 0;
             while let Some(some) = event.take() {
                 if !self.event(now, some) {
-                    return;
+                    return Ok(());
                 }
                 taken += 1;
                 event = if taken < EVENTS_PER_ROUND {
@@ -115,9 +121,12 @@ impl RaftThread {
                 next_tick = (next_tick + self.tick).max(instant);
             }
             self.carry_out(now);
+            if let Some(fatal) = self.fatal.take() {
+                return Err(fatal);
+            }
             self.publish(instant, &mut next_status, publish);
             if self.is_over(instant) {
-                return;
+                return Ok(());
             }
         }
     }
@@ -180,9 +189,18 @@ impl RaftThread {
             }
             Event::Arrived(arrived) => self.arrived(now, arrived),
             Event::Persisted(number) => self.node.handle(now, NodeInput::Persisted(number)),
-            Event::Installed { mark, sessions } => self
-                .node
-                .handle(now, NodeInput::Installed { mark, sessions }),
+            Event::Installed {
+                mark,
+                sessions,
+                digest,
+            } => {
+                let installed = NodeInput::Installed {
+                    mark,
+                    sessions,
+                    digest,
+                };
+                self.node.handle(now, installed);
+            }
             Event::SpaceLow(low) => {
                 tracing::warn!(low, "the disk's space passed the watermark");
                 self.node.handle(now, NodeInput::SpaceLow(low));
@@ -279,6 +297,10 @@ impl RaftThread {
             effects.install.is_none(),
             "a checkpoint is installed only when one has arrived"
         );
+        if effects.fatal.is_some() {
+            self.fatal = effects.fatal;
+            return;
+        }
         for (to, message) in effects.send {
             if !self.links.transport.send(to, message) {
                 self.node.handle(now, NodeInput::Unreachable(to));

@@ -21,7 +21,7 @@ use crate::consensus::bulk;
 use crate::consensus::config::{ConsensusConfig, Listeners};
 use crate::consensus::core::{Core, CoreConfig, Patience};
 use crate::consensus::handle::{Shared, StartError};
-use crate::consensus::node::{Node, NodeConfig, Now};
+use crate::consensus::node::{Node, NodeConfig, Now, Start};
 use crate::consensus::transport::{Events, Identity, Transport};
 use crate::session::report::{Heard, grace_ms};
 use crate::storage::raft_log::{Ballast, FileDisk, RaftLog};
@@ -75,11 +75,7 @@ pub fn start(
     )?;
     let apply = move || apply::run(applier, &apply_queue, &apply_log, &apply_events);
     thread("apply", Box::new(apply))?;
-    let raft = move || {
-        raft.run(&queue, &publish);
-        Ok(())
-    };
-    thread("raft", Box::new(raft))?;
+    thread("raft", Box::new(move || raft.run(&queue, &publish)))?;
     Ok(Running {
         events,
         shared,
@@ -111,8 +107,11 @@ fn open(
     let node = Node::new(
         node_config(config),
         core,
-        applied.term,
-        &applier.sessions(),
+        Start {
+            term: applied.term,
+            digest: applier.digest(),
+            sessions: &applier.sessions(),
+        },
         now,
     );
     Ok((log, node))

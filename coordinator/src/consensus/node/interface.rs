@@ -2,7 +2,7 @@
 
 use raft::eraftpb::Message;
 
-use crate::consensus::applier::{CheckpointMark, Committed, Feedback, LiveSession, NotDone};
+use crate::consensus::applier::{CheckpointMark, Committed, Fatal, Feedback, LiveSession, NotDone};
 use crate::consensus::core::{Install, Persist};
 use crate::request::forward::Forward;
 use crate::session::report::{Heard, Report};
@@ -51,6 +51,15 @@ pub enum PeerMessage {
         /// Which report.
         sequence: u64,
     },
+    /// How the sender stands, told to everyone once per report period.
+    Standing {
+        /// Its newest applied index.
+        index: u64,
+        /// Its state's digest behind that.
+        digest: u64,
+        /// Its disk is nearly full.
+        space_low: bool,
+    },
 }
 
 /// What happens to a node.
@@ -96,6 +105,8 @@ pub enum NodeInput {
         mark: CheckpointMark,
         /// All sessions in it.
         sessions: Vec<LiveSession>,
+        /// Its digest.
+        digest: u64,
     },
     /// The checkpoint asked for exists.
     Checkpoint(CheckpointMark),
@@ -112,9 +123,22 @@ pub enum NodeInput {
     SpaceLow(bool),
 }
 
+/// What the state holds when a node starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Term of the last applied entry.
+    pub term: u64,
+    /// Digest of the state.
+    pub digest: u64,
+    /// All sessions.
+    pub sessions: &'a [LiveSession],
+}
+
 /// What a node wants done, in the order of the fields.
 #[derive(Debug, Default)]
 pub struct Effects {
+    /// This node has to end; nothing else of these is done.
+    pub fatal: Option<Fatal>,
     /// To send, in order per receiver.
     pub send: Vec<(u64, PeerMessage)>,
     /// To send with the newest checkpoint.

@@ -1,0 +1,295 @@
+//! Whether this node's state is the others': digests of the state at the same index, compared.
+//!
+//! `apply` is deterministic, so two nodes that applied the same entries have the same digest. One that has not
+//! is wrong, by a fault of memory or of a release, and must not answer clients: [`Agreement::verdict`] tells it
+//! to stop. Every node tells all others the digest behind its newest applied entry once per report period, and
+//! compares what it hears with its own digest at that index.
+//!
+//! The rule: a node stops when a majority of the voters differs from it, or when it does not lead, differs
+//! from the leader, and no majority has been found to agree with it within a patience. Anyone else only says
+//! who differs. So of three nodes the odd one stops, also when it leads, and no other.
+//!
+//! Invariant: `newest` is the index of the last digest in `ring`; those before it follow without gaps.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::applier::Fatal;
+
+/// Digests kept, one per entry: what a node that lags this far can still compare.
+const DIGESTS: usize = 16 << 10;
+
+/// What a peer was found to be when last compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    /// The same at this index.
+    Same(u64),
+    /// Another, from this index on at the latest.
+    Differs { index: u64, since_ms: u64 },
+}
+
+#[derive(Debug)]
+struct Peer {
+    boot: u64,
+    /// An index that is not applied here yet, and the digest there. Kept until it is: newer ones might
+    /// never be reached by a node that lags.
+    ahead: Option<(u64, u64)>,
+    found: Option<Finding>,
+}
+
+/// Who may vote, and who leads; by the ids that peers are known by.
+#[derive(Clone, Copy, Debug)]
+pub struct Ensemble<'a> {
+    /// This node.
+    pub node: u64,
+    /// Everyone with a vote.
+    pub voters: &'a [u64],
+    /// The leader, if one is known.
+    pub leader: Option<u64>,
+}
+
+/// The digests of one node, and what it knows of its peers'.
+#[derive(Debug)]
+pub struct Agreement {
+    ring: VecDeque<u64>,
+    newest: u64,
+    peers: BTreeMap<u64, Peer>,
+    patience_ms: u64,
+}
+
+impl Agreement {
+    /// Begins with the digest behind `index`. A node that differs from the leader waits for `patience_ms` to
+    /// hear whether the others agree with it.
+    pub fn new(index: u64, digest: u64, patience_ms: u64) -> Self {
+        Self {
+            ring: VecDeque::from([digest]),
+            newest: index,
+            peers: BTreeMap::new(),
+            patience_ms,
+        }
+    }
+
+    /// The newest applied index, and the digest behind it.
+    pub fn newest(&self) -> (u64, u64) {
+        let digest = self.ring.back().copied();
+        (self.newest, digest.expect("at least one digest is kept"))
+    }
+
+    /// Entries up to `index` were applied, each with the digest behind it.
+    pub fn applied(&mut self, now_ms: u64, index: u64, digests: &[u64]) {
+        assert_eq!(
+            self.newest + digests.len() as u64,
+            index,
+            "each applied entry has a digest"
+        );
+        self.ring.extend(digests);
+        self.ring.drain(..self.ring.len().saturating_sub(DIGESTS));
+        self.newest = index;
+        let nodes: Vec<u64> = self.peers.keys().copied().collect();
+        nodes
+            .into_iter()
+            .for_each(|node| self.compare(now_ms, node));
+    }
+
+    /// A checkpoint took the state's place.
+    pub fn installed(&mut self, now_ms: u64, index: u64, digest: u64) {
+        (self.ring, self.newest) = (VecDeque::from([digest]), index);
+        for peer in self.peers.values_mut() {
+            peer.found = None;
+        }
+        self.applied(now_ms, index, &[]);
+    }
+
+    /// A node, in that life of it, has that digest behind `index`.
+    pub fn heard(&mut self, now_ms: u64, (node, boot): (u64, u64), index: u64, digest: u64) {
+        let unknown = || Peer {
+            boot,
+            ahead: None,
+            found: None,
+        };
+        let peer = self.peers.entry(node).or_insert_with(unknown);
+        if peer.boot != boot {
+            // It may have been given another state.
+            *peer = unknown();
+        }
+        if peer.ahead.is_none() {
+            peer.ahead = Some((index, digest));
+            self.compare(now_ms, node);
+        }
+    }
+
+    /// Why this node has to stop, if it has to.
+    pub fn verdict(&self, now_ms: u64, ensemble: &Ensemble<'_>) -> Option<Fatal> {
+        let majority = ensemble.voters.len() / 2 + 1;
+        let others = ensemble.voters.iter().filter(|&&id| id != ensemble.node);
+        let found = others.filter_map(|id| Some((*id, self.peers.get(id)?.found?)));
+        let (mut differing, mut same) = (Vec::new(), Vec::new());
+        for (id, finding) in found {
+            match finding {
+                Finding::Differs { .. } => differing.push(id),
+                Finding::Same(index) => same.push(index),
+            }
+        }
+        if differing.len() >= majority {
+            return Some(self.fatal(&format!("voters {differing:?} differ, a majority")));
+        }
+        let leader = ensemble.leader.filter(|&leader| leader != ensemble.node)?;
+        let Finding::Differs { index, since_ms } = self.peers.get(&leader)?.found? else {
+            return None;
+        };
+        let own = usize::from(ensemble.voters.contains(&ensemble.node));
+        // Who was the same before that index may have gone the leader's way since.
+        let agreeing = own + same.iter().filter(|&&at| at >= index).count();
+        (agreeing < majority && now_ms >= since_ms + self.patience_ms).then(|| {
+            let why = format!("leader {leader} differs since index {index}");
+            self.fatal(&format!("{why}, and no majority agrees with this node"))
+        })
+    }
+
+    fn fatal(&self, why: &str) -> Fatal {
+        let (index, digest) = self.newest();
+        Fatal::new(format!(
+            "this node's state is not the ensemble's: {why} (its digest at index {index} is {digest:016x}); \
+             wipe this node and let it rejoin"
+        ))
+    }
+
+    /// Compares what a peer last said, once that index is applied here.
+    fn compare(&mut self, now_ms: u64, node: u64) {
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        let Some((index, theirs)) = peer.ahead.take_if(|(index, _)| *index <= self.newest) else {
+            return;
+        };
+        // What is no longer kept can't be compared; the peer may still compare with what it hears from here.
+        let back = usize::try_from(self.newest - index).unwrap_or(usize::MAX);
+        let Some(at) = self.ring.len().checked_sub(1 + back) else {
+            return;
+        };
+        let ours = self.ring[at];
+        if ours == theirs {
+            if let Some(Finding::Differs { .. }) = peer.found {
+                tracing::info!(peer = node, index, "the peer's state is the same again");
+            }
+            peer.found = Some(Finding::Same(index));
+        } else if !matches!(peer.found, Some(Finding::Differs { .. })) {
+            tracing::error!(
+                peer = node,
+                index,
+                ours = format_args!("{ours:016x}"),
+                theirs = format_args!("{theirs:016x}"),
+                "a peer's state differs from this node's"
+            );
+            let since_ms = now_ms;
+            peer.found = Some(Finding::Differs { index, since_ms });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: u64 = 1_000;
+
+    /// Three nodes that have applied up to index 10 with these digests, as `node` sees them at `now_ms`.
+    fn verdict(node: u64, leader: u64, digests: [Option<u64>; 3], now_ms: u64) -> Option<String> {
+        let mut agreement = Agreement::new(9, 1, PATIENCE);
+        let own = digests[node as usize - 1].unwrap();
+        agreement.applied(0, 10, &[own]);
+        for other in (1..=3).filter(|&other| other != node) {
+            if let Some(digest) = digests[other as usize - 1] {
+                agreement.heard(0, (other, 7), 10, digest);
+            }
+        }
+        let ensemble = Ensemble {
+            node,
+            voters: &[1, 2, 3],
+            leader: Some(leader),
+        };
+        agreement.verdict(now_ms, &ensemble).map(|fatal| fatal.what)
+    }
+
+    #[test]
+    fn the_odd_one_of_three_stops_whoever_leads() {
+        for odd in 1..=3 {
+            let mut digests = [Some(5); 3];
+            digests[odd - 1] = Some(6);
+            for leader in 1..=3 {
+                for node in 1..=3 {
+                    let stops = verdict(node, leader, digests, 10 * PATIENCE).is_some();
+                    assert_eq!(stops, node == odd as u64, "{odd} {leader} {node}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_reason_names_index_digest_and_peers() {
+        let why = verdict(2, 1, [Some(5), Some(0xabc), Some(5)], 0).unwrap();
+        for part in ["[1, 3]", "index 10", "0000000000000abc"] {
+            assert!(why.contains(part), "{part} in {why}");
+        }
+    }
+
+    #[test]
+    fn between_two_the_leader_counts_but_not_before_the_third_had_its_time() {
+        let digests = [Some(5), Some(6), None];
+        assert_eq!(verdict(2, 1, digests, PATIENCE - 1), None);
+        assert!(verdict(2, 1, digests, PATIENCE).is_some());
+        assert_eq!(verdict(1, 1, digests, 10 * PATIENCE), None, "it leads");
+    }
+
+    #[test]
+    fn who_agreed_only_before_the_difference_is_no_support() {
+        let mut agreement = Agreement::new(0, 1, PATIENCE);
+        agreement.applied(0, 2, &[2, 3]);
+        agreement.heard(0, (3, 7), 1, 2);
+        agreement.heard(0, (1, 7), 2, 99);
+        let ensemble = Ensemble {
+            node: 2,
+            voters: &[1, 2, 3],
+            leader: Some(1),
+        };
+        assert!(agreement.verdict(PATIENCE, &ensemble).is_some());
+        agreement.heard(0, (3, 7), 2, 3);
+        assert!(agreement.verdict(PATIENCE, &ensemble).is_none());
+    }
+
+    #[test]
+    fn what_is_ahead_waits_and_what_is_too_old_counts_for_nothing() {
+        let found = |agreement: &Agreement| agreement.peers[&1].found;
+        let mut agreement = Agreement::new(0, 1, PATIENCE);
+        agreement.heard(0, (1, 7), 3, 30);
+        agreement.heard(0, (1, 7), 900, 31);
+        assert_eq!(found(&agreement), None);
+        agreement.applied(5, 4, &[10, 20, 33, 40]);
+        let differs = Finding::Differs {
+            index: 3,
+            since_ms: 5,
+        };
+        assert_eq!(found(&agreement), Some(differs));
+        // A new life may have another state.
+        agreement.heard(6, (1, 8), 4, 40);
+        assert_eq!(found(&agreement), Some(Finding::Same(4)));
+        let many: Vec<u64> = (0..DIGESTS as u64).collect();
+        agreement.applied(7, 4 + many.len() as u64, &many);
+        agreement.heard(8, (1, 8), 4, 77);
+        assert_eq!(found(&agreement), Some(Finding::Same(4)), "no longer kept");
+        agreement.heard(8, (1, 8), 5, 77);
+        assert!(matches!(
+            found(&agreement),
+            Some(Finding::Differs { index: 5, .. })
+        ));
+    }
+
+    #[test]
+    fn a_checkpoint_begins_anew() {
+        let mut agreement = Agreement::new(0, 1, PATIENCE);
+        agreement.heard(0, (1, 7), 50, 500);
+        agreement.installed(0, 40, 400);
+        assert_eq!(agreement.newest(), (40, 400));
+        agreement.applied(0, 50, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 500]);
+        assert_eq!(agreement.peers[&1].found, Some(Finding::Same(50)));
+    }
+}
