@@ -129,7 +129,7 @@ async fn what_is_produced_is_fetched_in_every_version() {
             .with_partition_data(vec![partition]);
         let request = ProduceRequest::default()
             .with_acks(-1)
-            .with_timeout_ms(10_000)
+            .with_timeout_ms(40_000)
             .with_topic_data(vec![topic]);
         let answer: ProduceResponse = wire.call(ApiKey::Produce, version, &request).await;
         let partition = &answer.responses[0].partition_responses[0];
@@ -172,7 +172,7 @@ async fn a_fetch_waits_for_bytes_and_ends_in_time() {
     let mut reader = Wire::connect(broker.address()).await;
     let empty = reader.fetch("t", 0, 30).await;
     assert_eq!((empty.error_code, empty.records), (0, Some(Bytes::new())));
-    let waiting = tokio::spawn(async move { reader.fetch("t", 0, 15_000).await });
+    let waiting = tokio::spawn(async move { reader.fetch("t", 0, 40_000).await });
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert!(!waiting.is_finished());
     let mut writer = Wire::connect(broker.address()).await;
@@ -241,7 +241,7 @@ async fn acks_0_gets_no_answer_and_an_error_closes() {
     };
     let mut wire = Wire::connect(broker.address()).await;
     wire.send_quietly(ApiKey::Produce, 7, &request("t"));
-    let fetched = wire.fetch("t", 0, 5_000).await;
+    let fetched = wire.fetch("t", 0, 40_000).await;
     assert_eq!(values(fetched.records), [(0, "x".to_owned())]);
     wire.send_quietly(ApiKey::Produce, 7, &request("nowhere"));
     wire.flush().await;
@@ -492,7 +492,7 @@ async fn topics_are_created_on_demand_and_by_request_and_deleted() {
         };
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic(2)])
-            .with_timeout_ms(10_000);
+            .with_timeout_ms(40_000);
         let answer: CreateTopicsResponse = wire.call(ApiKey::CreateTopics, version, &request).await;
         assert_eq!(
             answer.topics[0].error_code, 0,
@@ -513,7 +513,7 @@ async fn topics_are_created_on_demand_and_by_request_and_deleted() {
         };
         let expected = if version == 6 { 3 } else { 0 };
         let answer: DeleteTopicsResponse = wire
-            .call(ApiKey::DeleteTopics, version, &gone.with_timeout_ms(10_000))
+            .call(ApiKey::DeleteTopics, version, &gone.with_timeout_ms(40_000))
             .await;
         assert_eq!(
             answer.responses[0].error_code, expected,

@@ -124,7 +124,7 @@ mod tests {
             }
         });
         let image = cache
-            .wait_for(Duration::from_secs(10), |i| i.zxid >= 5)
+            .wait_for(Duration::from_secs(60), |i| i.zxid >= 5)
             .await
             .expect("image");
         assert_eq!(image.zxid, 5);

@@ -21,7 +21,7 @@ mod writer;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -93,8 +93,8 @@ struct Shared {
     backing: Arc<dyn Backing>,
     led: RwLock<HashMap<i32, Arc<Shard>>>,
     tickets: AtomicU64,
-    /// Zero of the monotonic milliseconds in `group/`.
-    started: Instant,
+    /// What time it is for `group/`.
+    clock: Box<dyn Fn() -> Now + Send + Sync>,
     /// A deadline may have come nearer.
     deadlines: Notify,
     retention_check: Duration,
@@ -103,13 +103,31 @@ struct Shared {
 impl Shards {
     /// Serves nothing until [`Shards::run`] hears of leadership.
     pub fn new(config: GroupConfig, retention_check: Duration, backing: Arc<dyn Backing>) -> Self {
+        let started = clock::now();
+        let clock = move || {
+            let passed = clock::now().saturating_duration_since(started);
+            Now {
+                mono_ms: i64::try_from(passed.as_millis()).unwrap_or(i64::MAX),
+                wall_ms: clock::wall_ms(),
+            }
+        };
+        Self::with_clock(config, retention_check, backing, clock)
+    }
+
+    /// As [`Shards::new`], with another idea of what time it is.
+    fn with_clock(
+        config: GroupConfig,
+        retention_check: Duration,
+        backing: Arc<dyn Backing>,
+        clock: impl Fn() -> Now + Send + Sync + 'static,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,
                 backing,
                 led: RwLock::default(),
                 tickets: AtomicU64::new(0),
-                started: clock::now(),
+                clock: Box::new(clock),
                 deadlines: Notify::new(),
                 retention_check,
             }),
@@ -185,11 +203,7 @@ impl Shards {
     }
 
     fn now(&self) -> Now {
-        let passed = clock::now().saturating_duration_since(self.shared.started);
-        Now {
-            mono_ms: i64::try_from(passed.as_millis()).unwrap_or(i64::MAX),
-            wall_ms: clock::wall_ms(),
-        }
+        (self.shared.clock)()
     }
 
     fn ticket(&self) -> crate::group::Ticket {

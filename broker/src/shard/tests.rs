@@ -1,11 +1,12 @@
-//! Shards over a log in memory, whose commits the test lets through one by one.
+//! Shards over a log in memory, whose commits the test lets through one by one, and under a clock that
+//! stands still unless the test moves it.
 
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::*;
 use crate::group::offsets::StoredOffset;
@@ -93,6 +94,7 @@ impl Memory {
 
 struct Fixture {
     memory: Arc<Memory>,
+    now_ms: Arc<AtomicI64>,
     shards: Shards,
     led: watch::Sender<Led>,
     shutdown: CancellationToken,
@@ -111,29 +113,49 @@ fn start() -> Fixture {
         min_session_timeout_ms: 50,
         ..GroupConfig::default()
     };
-    let shards = Shards::new(config, Duration::from_secs(600), memory.clone());
+    let now_ms = Arc::new(AtomicI64::new(0));
+    let clock = now_ms.clone();
+    let check = Duration::from_secs(600);
+    let shards = Shards::with_clock(config, check, memory.clone(), move || Now {
+        mono_ms: clock.load(Ordering::SeqCst),
+        wall_ms: 1_000_000 + clock.load(Ordering::SeqCst),
+    });
     let (led, watched) = watch::channel(Led::new());
     let shutdown = CancellationToken::new();
     tokio::spawn(shards.clone().run(watched, shutdown.clone()));
     Fixture {
         memory,
+        now_ms,
         shards,
         led,
         shutdown,
     }
 }
 
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    const DEADLINE: Duration = Duration::from_secs(60);
+    let search = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let found = tokio::time::timeout(DEADLINE, search).await;
+    assert!(found.is_ok(), "not within {DEADLINE:?}: {what}");
+}
+
 impl Fixture {
     async fn lead(&self, epoch: i32) {
         self.led.send_replace(Led::from([(0, epoch)]));
-        let ready = async {
-            while self.shards.describe("any").is_err() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+        let served_in = || {
+            let led = self.shards.shared.led.read();
+            led.get(&0).map(|shard| shard.leader_epoch())
         };
-        timeout(Duration::from_secs(10), ready)
-            .await
-            .expect("loaded");
+        // The shard of a former epoch serves until it hears of its end.
+        until("loaded", || {
+            served_in() == Some(epoch) && self.shards.describe("any").is_ok()
+        })
+        .await;
     }
 
     async fn commit(&self, offset: i64) -> Result<(), GroupError> {
@@ -195,14 +217,7 @@ async fn nothing_is_served_without_leadership() {
     fixture.lead(1).await;
     assert_eq!(fixture.commit(1).await, Ok(()));
     fixture.led.send_replace(Led::new());
-    let gone = async {
-        while fixture.shards.describe("g").is_ok() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), gone)
-        .await
-        .expect("given up");
+    until("given up", || fixture.shards.describe("g").is_err()).await;
     assert_eq!(fixture.commit(2).await, Err(GroupError::NotCoordinator));
 }
 
@@ -213,21 +228,9 @@ async fn a_commit_holds_once_its_record_is_committed_and_in_the_order_of_the_log
     fixture.memory.hold();
     let (first, second) = (fixture.shards.clone(), fixture.shards.clone());
     let first = tokio::spawn(async move { first.commit("g", commit(1)).await[0].result });
-    let held = |n: usize| {
-        let memory = fixture.memory.clone();
-        async move {
-            while memory.held() < n {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        }
-    };
-    timeout(Duration::from_secs(10), held(1))
-        .await
-        .expect("first append");
+    until("first append", || fixture.memory.held() == 1).await;
     let second = tokio::spawn(async move { second.commit("g", commit(2)).await[0].result });
-    timeout(Duration::from_secs(10), held(2))
-        .await
-        .expect("second append");
+    until("second append", || fixture.memory.held() == 2).await;
     assert_eq!(fixture.committed(), None);
     // The second is committed first, but must not hold before the first does.
     let later = fixture.memory.held.lock().as_mut().expect("held").remove(1);
@@ -246,14 +249,7 @@ async fn a_failed_append_changes_nothing() {
     fixture.memory.hold();
     let shards = fixture.shards.clone();
     let waiting = tokio::spawn(async move { shards.commit("g", commit(2)).await[0].result });
-    let held = async {
-        while fixture.memory.held() < 1 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), held)
-        .await
-        .expect("append");
+    until("append", || fixture.memory.held() == 1).await;
     fixture.memory.let_through(Err(AppendFailure::Unavailable));
     assert_eq!(waiting.await.expect("task"), Err(GroupError::NotAvailable));
     assert_eq!(fixture.committed(), Some(1));
@@ -282,25 +278,13 @@ async fn groups_and_offsets_survive_a_change_of_leader_and_silent_members_go() {
 
     // Another leader epoch: everything is read again.
     fixture.lead(2).await;
-    let loaded = async {
-        while fixture.shards.describe("g").map(|d| d.state) != Ok(GroupState::Stable) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), loaded)
-        .await
-        .expect("reloaded");
+    let state = || fixture.shards.describe("g").map(|d| d.state);
+    assert_eq!(state(), Ok(GroupState::Stable));
     assert_eq!(fixture.committed(), Some(5));
     assert_eq!(fixture.shards.heartbeat("g", "c-1", None, 1), Ok(()));
     // Its session ends by silence, and the timer finds out by itself.
-    let emptied = async {
-        while fixture.shards.describe("g").map(|d| d.state) != Ok(GroupState::Empty) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), emptied)
-        .await
-        .expect("expired");
+    fixture.now_ms.fetch_add(101, Ordering::SeqCst);
+    until("expired", || state() == Ok(GroupState::Empty)).await;
     assert_eq!(fixture.shards.delete("g").await, Ok(()));
     assert_eq!(fixture.shards.list().expect("served"), Vec::new());
 }

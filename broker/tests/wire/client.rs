@@ -14,6 +14,10 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// How long a produce may wait for its acknowledgement, in milliseconds: longer than any stall of the machine, and
+/// shorter than [`DEADLINE`], so that the answer says what was waited for.
+const PRODUCE_MS: i32 = 40_000;
+
 /// A client's connection.
 pub struct Wire {
     stream: TcpStream,
@@ -115,7 +119,7 @@ impl Wire {
             .with_partition_data(vec![partition]);
         let request = ProduceRequest::default()
             .with_acks(acks)
-            .with_timeout_ms(10_000)
+            .with_timeout_ms(PRODUCE_MS)
             .with_topic_data(vec![topic]);
         let answer: ProduceResponse = self.call(ApiKey::Produce, 9, &request).await;
         let partition = &answer.responses[0].partition_responses[0];

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ struct State {
     doubt: HashSet<i32>,
     expired: HashSet<i32>,
     cut_off: HashSet<i32>,
+    looks: HashMap<i32, u64>,
     next_topic: u128,
 }
 
@@ -51,6 +52,7 @@ impl Default for Shared {
             doubt: HashSet::new(),
             expired: HashSet::new(),
             cut_off: HashSet::new(),
+            looks: HashMap::new(),
             next_topic: 1,
         };
         Self {
@@ -101,6 +103,16 @@ impl Shared {
 
     pub fn is_cut_off(&self, broker: i32) -> bool {
         self.state.lock().cut_off.contains(&broker)
+    }
+
+    /// From now on this broker is in doubt of its registration: it changes no ISR.
+    pub fn doubt(&self, broker: i32) {
+        self.state.lock().doubt.insert(broker);
+    }
+
+    /// How often this broker has asked how sure it may be; it does before each look at an ISR.
+    pub fn looks(&self, broker: i32) -> u64 {
+        self.state.lock().looks.get(&broker).copied().unwrap_or(0)
     }
 
     /// From now on this broker sees no image, and is in doubt.
@@ -209,7 +221,8 @@ pub struct FakeEnsemble {
 
 impl StateWriter for FakeEnsemble {
     fn certainty(&self) -> Certainty {
-        let state = self.shared.state.lock();
+        let mut state = self.shared.state.lock();
+        *state.looks.entry(self.id).or_default() += 1;
         match (
             state.expired.contains(&self.id),
             state.doubt.contains(&self.id),

@@ -24,7 +24,7 @@ use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
 use zweig_broker::shard::Shards;
 
 /// No wait in these tests is longer.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One broker; it stops when dropped, and its folder goes.
 pub struct Node {
@@ -78,7 +78,7 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
     let listener = ListenerConfig {
         name: Arc::from("PLAINTEXT"),
         request_max_bytes: 8 * 1024 * 1024,
-        max_idle: Some(DEADLINE),
+        max_idle: None,
         max_connections: 100,
     };
     let stop = CancellationToken::new();

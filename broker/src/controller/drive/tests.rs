@@ -12,7 +12,7 @@ use crate::ensemble::watcher;
 
 use super::*;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct Node {
     port: Arc<FakePort>,
