@@ -8,38 +8,9 @@ use kafka_protocol::messages::fetch_request::ReplicaState;
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchResponse, TopicName};
 use std::time::Duration;
 use wire::client::{Wire, fetch_request};
+use wire::codes::{NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_LEADER};
 use wire::records::{Producer, batch, batch_of, values};
-use wire::{Cluster, cluster, fakes};
-use zweig_broker::log::TopicPartition;
-
-const NOT_LEADER: i16 = 6;
-const NOT_ENOUGH_REPLICAS: i16 = 19;
-const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
-
-/// Replicas that lag leave quickly: for tests of just that. On a busy machine any follower may be out of sync for a
-/// moment, so nothing here may rely on an ISR that is whole.
-const QUICK: &[(&str, &str)] = &[
-    ("replica.lag.time.max.ms", "300"),
-    ("replica.fetch.wait.max.ms", "50"),
-];
-
-/// Nobody leaves the ISR for lagging.
-const STEADY: &[(&str, &str)] = &[
-    ("replica.lag.time.max.ms", "600000"),
-    ("replica.fetch.wait.max.ms", "50"),
-];
-
-fn partition() -> TopicPartition {
-    TopicPartition::new("t", 0)
-}
-
-fn log_end(cluster: &Cluster, id: i32) -> i64 {
-    cluster
-        .node(id)
-        .logs
-        .get(&partition())
-        .map_or(-1, |log| log.log_end_offset())
-}
+use wire::{Cluster, QUICK, STEADY, cluster, fakes, partition};
 
 fn stored(cluster: &Cluster, id: i32) -> Vec<(i64, String)> {
     let log = cluster.node(id).logs.get(&partition()).expect("the log");
@@ -62,7 +33,7 @@ async fn acknowledged_by_all_means_held_by_all() {
             (0, i)
         );
         for id in 1..=3 {
-            assert!(log_end(&cluster, id) > i, "broker {id} after {i}");
+            assert!(cluster.log_end(id) > i, "broker {id} after {i}");
         }
     }
     assert_eq!(stored(&cluster, 3), stored(&cluster, 1));
@@ -176,7 +147,7 @@ async fn a_cut_off_leader_acknowledges_nothing_for_all_alone() {
     drop(cluster.nodes.pop());
     let waiting = tokio::spawn(async move { wire.produce("t", -1, batch(&["b"])).await });
     cluster
-        .until("b appended", || log_end(&cluster, 1) == 2)
+        .until("b appended", || cluster.log_end(1) == 2)
         .await;
     // The leader looks at its ISR every half lag time: by then the follower has long lagged.
     let looks = cluster.shared.looks(1);

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use zweig_broker::config::Config;
 use zweig_broker::group::GroupConfig;
 use zweig_broker::handlers::{ProducerIds, Services};
-use zweig_broker::log::{LogConfig, LogManager};
+use zweig_broker::log::{LogConfig, LogManager, TopicPartition};
 use zweig_broker::metadata::MetadataCache;
 use zweig_broker::net::listener::{ListenerConfig, serve};
 use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
@@ -25,6 +25,31 @@ use zweig_broker::shard::Shards;
 
 /// No wait in these tests is longer.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Replicas that lag leave quickly: for tests of just that. On a busy machine any follower may be out of sync for a
+/// moment, so nothing under these settings may rely on an ISR that is whole.
+pub const QUICK: &[(&str, &str)] = &[
+    ("replica.lag.time.max.ms", "300"),
+    ("replica.fetch.wait.max.ms", "50"),
+];
+
+/// Nobody leaves the ISR for lagging.
+pub const STEADY: &[(&str, &str)] = &[
+    ("replica.lag.time.max.ms", "600000"),
+    ("replica.fetch.wait.max.ms", "50"),
+];
+
+/// Error codes on the wire.
+pub mod codes {
+    pub const NOT_LEADER: i16 = 6;
+    pub const NOT_ENOUGH_REPLICAS: i16 = 19;
+    pub const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
+}
+
+/// The partition most tests are about.
+pub fn partition() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
 
 /// One broker; it stops when dropped, and its folder goes.
 pub struct Node {
@@ -188,6 +213,12 @@ impl Cluster {
             .iter()
             .find(|node| node.id == id)
             .expect("a node of this id")
+    }
+
+    /// Where a broker's log of [`partition`] ends; -1 if it has none.
+    pub fn log_end(&self, id: i32) -> i64 {
+        let log = self.node(id).logs.get(&partition());
+        log.map_or(-1, |log| log.log_end_offset())
     }
 
     /// Waits until every broker has seen the current image.

@@ -342,9 +342,20 @@ impl Partition {
         ))
     }
 
-    /// Looks for replicas that lag or caught up, by the clock.
+    /// Looks, by the clock, for replicas that lag or caught up. The high watermark is counted anew too: one that was
+    /// about to join holds it back only as long as it keeps up, and no append or fetch may come to notice its end.
+    /// A flush that found no room is tried again.
     pub(super) fn check_isr(self: &Arc<Self>) {
-        self.change_isr_if_due(&mut self.lock());
+        let mut inner = self.lock();
+        if matches!(inner.role, Role::Leading(_)) {
+            self.flush_if_due(&mut inner);
+        }
+        let moved = self.on_log_end(&mut inner);
+        self.change_isr_if_due(&mut inner);
+        drop(inner);
+        if moved {
+            self.waiters.wake();
+        }
     }
 
     /// Begins to write a change of the ISR, if one is due and this broker is sure of its registration.

@@ -411,15 +411,17 @@ impl Partition {
         self.waiters.wake();
     }
 
-    /// Tells the leader, if this broker is it, how far its log reaches.
-    pub(super) fn on_log_end(&self, inner: &mut Inner) {
+    /// Tells the leader, if this broker is it, how far its log reaches, and what time it is. Returns whether the high
+    /// watermark moved.
+    pub(super) fn on_log_end(&self, inner: &mut Inner) -> bool {
         let (log_end, counted_end, now_ms) = (
             self.log.log_end_offset(),
             self.counted_end(),
             self.host.now_ms(),
         );
-        if let Role::Leading(leader) = &mut inner.role {
-            leader.on_log_end(log_end, counted_end, now_ms);
+        match &mut inner.role {
+            Role::Leading(leader) => leader.on_log_end(log_end, counted_end, now_ms),
+            Role::Following { .. } | Role::Waiting => false,
         }
     }
 }

@@ -163,7 +163,8 @@ impl Leader {
         }
     }
 
-    /// The log grew, or more of it was flushed. Returns whether the high watermark moved.
+    /// The log grew, or more of it was flushed, or only time passed: a follower about to join that fell silent is no
+    /// longer waited for. Returns whether the high watermark moved.
     pub fn on_log_end(&mut self, log_end: i64, counted_end: i64, now_ms: i64) -> bool {
         self.log_end = self.log_end.max(log_end);
         self.counted_end = self.counted_end.max(counted_end).min(self.log_end);

@@ -84,6 +84,17 @@ fn flushed_ends_count_in_fsync_mode() {
 }
 
 #[test]
+fn one_about_to_join_that_falls_silent_is_waited_for_no_longer_than_the_lag_time() {
+    let mut leader = leader(&[(1, 11)], 4, 4);
+    leader.on_fetch(fetch(2, 4), 0).unwrap();
+    assert!(!leader.on_log_end(5, 5, 1), "2 is about to join with it");
+    assert!(!leader.on_log_end(5, 5, LAG));
+    // Nothing happens but time.
+    assert!(leader.on_log_end(5, 5, LAG + 1));
+    assert_eq!(leader.acks(5, 1), Acks::Enough);
+}
+
+#[test]
 fn a_shrink_counts_only_when_written() {
     let mut leader = leader(ALL, 10, 0);
     for (now, offset) in [(1, 10), (LAG + 1, 12)] {
