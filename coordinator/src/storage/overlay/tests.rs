@@ -1,6 +1,7 @@
 //! The store on disk against its memory twin: the same random commands, with flushes, restarts and
 //! crashes in between, must give the same outcomes, reads and digest.
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -225,12 +226,25 @@ impl Disk {
     }
 }
 
+/// As a loss of power leaves it. The database may take files away meanwhile: then once more.
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    let files = || {
+        let entries = fs::read_dir(from).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names.collect::<BTreeSet<_>>()
+    };
+    for _ in 0..100 {
+        fs::create_dir(to).unwrap();
+        let names = files();
+        let mut copies = names
+            .iter()
+            .map(|name| fs::copy(from.join(name), to.join(name)));
+        if copies.all(|copied| copied.is_ok()) && names == files() {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
     }
+    panic!("{} changes all the time", from.display());
 }
 
 fn assert_same(model: &StateMachine<MemoryStore>, disk: &StateMachine<OverlayStore>) {
