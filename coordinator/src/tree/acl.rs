@@ -30,7 +30,8 @@ pub struct AuthId {
 /// One entry of an access control list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Acl {
-    /// A sum of [`READ`], [`WRITE`], [`CREATE`], [`DELETE`] and [`ADMIN`].
+    /// A sum of [`READ`], [`WRITE`], [`CREATE`], [`DELETE`] and [`ADMIN`]. Other bits are kept, as
+    /// ZooKeeper does, and give nothing.
     pub permissions: u32,
     /// To whom they are given.
     pub id: AuthId,
@@ -191,6 +192,13 @@ mod tests {
             );
         }
         assert!(resolve(&[entry(ALL, "digest", ":hash")], &[]).is_some());
+    }
+
+    #[test]
+    fn bits_that_mean_nothing_stay_and_give_nothing() {
+        let list = [entry(0xffff_ffe0, "world", "anyone")];
+        assert_eq!(*resolve(&list, &[]).unwrap(), list);
+        assert!(!allows(&list, ALL, &[]));
     }
 
     #[test]

@@ -192,7 +192,8 @@ fn create_op(request: CreateRequest, want_stat: bool) -> Result<Op, OpError> {
 
 fn acl(entry: ZkAcl) -> Acl {
     Acl {
-        // The bits as they are: what is not a permission is refused behind this.
+        // The bits as they are: ZooKeeper looks at schemes and ids alone, and gives back bits that
+        // mean nothing as they came.
         permissions: entry.perms.cast_unsigned(),
         id: AuthId {
             scheme: entry.id.scheme,
