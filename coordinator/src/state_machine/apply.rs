@@ -76,8 +76,11 @@ impl<S: Store> StateMachine<S> {
                 .map_err(|source| ApplyError::Unreadable { index, source })?;
             if entry.term == term {
                 outcomes.reserve_exact(entry.commands.len());
+                // A leader that began from a checkpoint may not know how late it is already.
+                let time_ms = self.meta.time_ms.max(entry.time_ms);
+                self.meta.time_ms = time_ms;
                 for command in entry.commands {
-                    outcomes.push(self.apply_command(entry.time_ms, command)?);
+                    outcomes.push(self.apply_command(time_ms, command)?);
                 }
             }
         }
@@ -206,4 +209,56 @@ fn write<S: Store>(draft: &mut Draft<'_, S>, op: Op) -> Result<Reply, Failure> {
 /// The digest's part for the replicated settings.
 pub(super) fn limits_part(limits: ReplicatedLimits) -> u64 {
     Part::new(4).number(limits.max_data_bytes.into()).end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SessionId;
+    use crate::state_machine::{Create, Origin};
+    use crate::storage::MemoryStore;
+    use crate::tree::Acl;
+
+    fn create(path: &str, time_ms: i64) -> Bytes {
+        let create = Create {
+            path: path.to_owned(),
+            data: None,
+            acl: vec![Acl::anyone(31)],
+            ephemeral: false,
+            sequential: false,
+            want_stat: false,
+        };
+        let command = Command {
+            origin: Origin::default(),
+            session: SessionId::NONE,
+            attach: 0,
+            auth: Vec::new(),
+            deadline_ms: 0,
+            trace: [0; 16],
+            op: Op::Create(create),
+        };
+        let commands = vec![command];
+        Entry {
+            term: 1,
+            time_ms,
+            commands,
+        }
+        .encode()
+    }
+
+    /// As on a leader that has nothing but an installed checkpoint.
+    #[test]
+    fn time_does_not_go_back_behind_a_checkpoint() {
+        let mut machine = StateMachine::open(MemoryStore::default()).unwrap();
+        machine.apply(1, 1, &create("/a", 5_000)).unwrap();
+        let mut installed = StateMachine::open(machine.store().clone()).unwrap();
+        installed.apply(2, 1, &create("/b", 4_000)).unwrap();
+        installed.apply(3, 1, &create("/c", 6_000)).unwrap();
+        let born = |path| installed.exists(path).unwrap().unwrap().ctime_ms;
+        assert_eq!((born("/b"), born("/c")), (5_000, 6_000));
+        // Whoever did not begin anew agrees.
+        machine.apply(2, 1, &create("/b", 4_000)).unwrap();
+        machine.apply(3, 1, &create("/c", 6_000)).unwrap();
+        assert_eq!(machine.applied(), installed.applied());
+    }
 }

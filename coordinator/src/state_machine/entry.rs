@@ -16,7 +16,8 @@ const HEADER_BYTES: usize = 1 + 8 + 8;
 pub struct Entry {
     /// The term in which its leader built it; an entry that ends up in another is ignored.
     pub term: u64,
-    /// The leader's clock, milliseconds since 1970; the leader keeps it from going back.
+    /// The leader's clock, milliseconds since 1970. Leaders keep it from going back where they can;
+    /// `apply` takes the last entry's time for one that does.
     pub time_ms: i64,
     /// In order.
     pub commands: Vec<Command>,

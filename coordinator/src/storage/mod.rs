@@ -142,6 +142,8 @@ pub struct Meta {
     pub counts: Counts,
     /// Replicated settings.
     pub limits: ReplicatedLimits,
+    /// Time of the last entry, milliseconds since 1970; later ones are not earlier.
+    pub time_ms: i64,
 }
 
 /// A state, read and written by the state machine alone.

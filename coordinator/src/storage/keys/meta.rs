@@ -1,7 +1,8 @@
 //! The state's numbers, under fixed keys.
 //!
-//! - `state`, version 1: u8 version, u32 schema, u64 index, term, i64 zxid, u64 digest, ConfState (u32 length
-//!   or `u32::MAX` for none, bytes), u64 znodes, ephemerals, data_bytes, u32 max_data_bytes.
+//! - `state`, version 2: u8 version, u32 schema, u64 index, term, i64 zxid, u64 digest, ConfState (u32 length
+//!   or `u32::MAX` for none, bytes), u64 znodes, ephemerals, data_bytes, u32 max_data_bytes, i64 time_ms.
+//!   Version 1 ends before time_ms, which reads as 0.
 //! - `history floor`, version 1: u8 version, i64 zxid. Every later transaction is in the history.
 //! - `history span ` and the i64 zxid it begins with, version 1: u8 version, i64 last zxid, i64 time_ms of
 //!   the last one, u64 bytes. Spans tell what to cut without reading the history itself.
@@ -13,6 +14,7 @@ use crate::storage::{Applied, Counts, Meta, ReplicatedLimits};
 use crate::tree::Zxid;
 use crate::tree::digest::Digest;
 
+const STATE_VERSION: u8 = 2;
 const VERSION: u8 = 1;
 /// The key of [`Meta`].
 pub const STATE: &[u8] = b"state";
@@ -37,7 +39,7 @@ pub struct Span {
 /// The value of [`STATE`].
 pub fn encode(meta: &Meta) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
-    out.put_u8(VERSION);
+    out.put_u8(STATE_VERSION);
     out.put_u32(SCHEMA);
     out.put_u64(meta.applied.index);
     out.put_u64(meta.applied.term);
@@ -48,13 +50,14 @@ pub fn encode(meta: &Meta) -> Vec<u8> {
     out.put_u64(meta.counts.ephemerals);
     out.put_u64(meta.counts.data_bytes);
     out.put_u32(meta.limits.max_data_bytes);
+    out.put_i64(meta.time_ms);
     out
 }
 
 /// Reads the value of [`STATE`].
 pub fn decode(bytes: Bytes) -> Result<Meta, DecodeError> {
     let mut reader = Reader::new(bytes);
-    version(&mut reader)?;
+    let version = version(&mut reader, STATE_VERSION)?;
     match reader.u32("schema")? {
         SCHEMA => {}
         value => {
@@ -79,12 +82,17 @@ pub fn decode(bytes: Bytes) -> Result<Meta, DecodeError> {
     let limits = ReplicatedLimits {
         max_data_bytes: reader.u32("max data bytes")?,
     };
+    let time_ms = match version {
+        1 => 0,
+        _ => reader.i64("time")?,
+    };
     reader.end()?;
     Ok(Meta {
         applied,
         conf_state,
         counts,
         limits,
+        time_ms,
     })
 }
 
@@ -98,7 +106,7 @@ pub fn encode_floor(floor: Zxid) -> Vec<u8> {
 /// Reads the value of [`HISTORY_FLOOR`].
 pub fn decode_floor(bytes: Bytes) -> Result<Zxid, DecodeError> {
     let mut reader = Reader::new(bytes);
-    version(&mut reader)?;
+    version(&mut reader, VERSION)?;
     let floor = Zxid(reader.i64("history floor")?);
     reader.end()?;
     Ok(floor)
@@ -125,7 +133,7 @@ pub fn decode_span(key: Bytes, value: Bytes) -> Result<Span, DecodeError> {
     let first = Zxid(reader.i64("span key")?);
     reader.end()?;
     let mut reader = Reader::new(value);
-    version(&mut reader)?;
+    version(&mut reader, VERSION)?;
     let last = Zxid(reader.i64("span end")?);
     let time_ms = reader.i64("span time")?;
     let bytes = reader.u64("span bytes")?;
@@ -138,9 +146,10 @@ pub fn decode_span(key: Bytes, value: Bytes) -> Result<Span, DecodeError> {
     })
 }
 
-fn version(reader: &mut Reader) -> Result<(), DecodeError> {
+/// A version that is known, up to the newest.
+fn version(reader: &mut Reader, newest: u8) -> Result<u8, DecodeError> {
     match reader.u8("meta version")? {
-        VERSION => Ok(()),
+        known if (1..=newest).contains(&known) => Ok(known),
         value => Err(DecodeError::Unknown {
             field: "meta version",
             value: value.into(),
@@ -169,10 +178,11 @@ mod tests {
                 data_bytes: 7,
             },
             limits: ReplicatedLimits { max_data_bytes: 8 },
+            time_ms: 9,
         };
         let bytes = encode(&meta);
         let expected = concat!(
-            "01",
+            "02",
             "00000001",
             "0000000000000001",
             "0000000000000002",
@@ -183,10 +193,15 @@ mod tests {
             "0000000000000005",
             "0000000000000006",
             "0000000000000007",
-            "00000008"
+            "00000008",
+            "0000000000000009"
         );
         assert_eq!(hex(&bytes), expected);
-        assert_eq!(decode(bytes.into()), Ok(meta));
+        assert_eq!(decode(bytes.clone().into()), Ok(meta.clone()));
+        // As version 1 wrote it.
+        let mut old = bytes[..bytes.len() - 8].to_vec();
+        old[0] = 1;
+        assert_eq!(decode(old.into()), Ok(Meta { time_ms: 0, ..meta }));
         let floor = encode_floor(Zxid(9));
         assert_eq!(hex(&floor), "010000000000000009");
         assert_eq!(decode_floor(floor.into()), Ok(Zxid(9)));
