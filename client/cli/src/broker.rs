@@ -29,8 +29,14 @@ pub fn run(context: Context, args: Args) -> anyhow::Result<()> {
     if let Some(Command::List(args)) = args.command {
         return context.tool(|c| brokers::run(c, args));
     }
-    let RoleArgs { config, set } = args.role;
+    let RoleArgs {
+        config,
+        set,
+        parent,
+    } = args.role;
     let config = Config::load(config.as_deref(), &set);
     let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
-    role::run(|shutdown| Box::pin(zweig_broker::run(config, shutdown)))
+    role::run(parent, |shutdown| {
+        Box::pin(zweig_broker::run(config, shutdown))
+    })
 }

@@ -12,6 +12,7 @@ use zweig_client::kafka::{Consumer, ConsumerOptions};
 
 use crate::context::Context;
 use crate::kafka::{Brokers, failed, unescape};
+use crate::signals::Signals;
 
 /// Arguments of `zweig consume`.
 #[derive(Debug, clap::Args)]
@@ -128,12 +129,11 @@ async fn print_records(
     let json = context.output().is_json();
     let mut left = args.max_messages.unwrap_or(u64::MAX);
     let mut text = Vec::new();
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let mut signals = Signals::listen()?;
     while left > 0 && !(args.exit_at_end && at_end(consumer, ends)) {
         let records = tokio::select! {
             records = consumer.poll(Duration::from_millis(500)) => records,
-            _ = &mut interrupted => return Ok(()),
+            _ = signals.told() => return Ok(()),
         };
         text.clear();
         for record in records.map_err(|e| failed(&e))? {

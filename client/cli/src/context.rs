@@ -12,7 +12,7 @@ use zweig_client::ensemble::{Ensemble, Options};
 use crate::output::{Color, Format, Output};
 
 /// How long the closing of the session may hold up the end of a command.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
@@ -27,7 +27,13 @@ pub struct Context {
     )]
     pub server: String,
     /// How long to look for a node that answers, in seconds.
-    #[arg(long, global = true, default_value_t = 10, value_name = "SECONDS")]
+    #[arg(
+        long,
+        global = true,
+        env = "ZWEIG_TIMEOUT",
+        default_value_t = 10,
+        value_name = "SECONDS"
+    )]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// For people, or for programs: JSON, one document per line where several are printed.

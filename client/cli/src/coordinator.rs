@@ -18,12 +18,16 @@ pub struct Args {
 
 /// Runs the node until it is told to stop.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let RoleArgs { config, set } = &args.role;
+    let RoleArgs {
+        config,
+        set,
+        parent,
+    } = &args.role;
     let config = match config {
         Some(path) => Config::load(path, set, args.myid),
         None => Config::from_overrides(set, args.myid),
     };
     let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
     zweig_coordinator::exit_on_panic();
-    role::run(|shutdown| zweig_coordinator::run(config, shutdown))
+    role::run(*parent, |shutdown| zweig_coordinator::run(config, shutdown))
 }

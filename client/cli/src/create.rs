@@ -4,11 +4,11 @@ use std::io::{Read, stdin};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::signal::ctrl_c;
 use zweig_client::ensemble::{CreateMode, Ensemble, Error, SessionState};
 
 use crate::context::Context;
 use crate::output::{Output, Tone};
+use crate::signals::Signals;
 
 /// Arguments of `zweig create`.
 #[derive(Debug, clap::Args)]
@@ -44,13 +44,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
                 ensemble.create_parents(&args.path).await?;
             }
             let created = ensemble.create(&args.path, data, mode).await?;
+            let signals = Signals::listen()?;
             if output.is_json() {
                 output.json(&created)?;
             } else {
                 output.line(&created.path)?;
             }
             if mode.ephemeral() {
-                hold(&ensemble, output).await?;
+                hold(&ensemble, output, signals).await?;
             }
             Ok(())
         })
@@ -58,7 +59,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
 }
 
 /// Keeps the session until somebody interrupts, or the ensemble ends it.
-async fn hold(ensemble: &Ensemble, output: Output) -> anyhow::Result<()> {
+async fn hold(ensemble: &Ensemble, output: Output, mut signals: Signals) -> anyhow::Result<()> {
     if output.is_screen() {
         let session = ensemble.credentials().session;
         let told = format!("session {session:#x} holds it; Ctrl-C ends it");
@@ -66,7 +67,7 @@ async fn hold(ensemble: &Ensemble, output: Output) -> anyhow::Result<()> {
     }
     let mut state = ensemble.state();
     tokio::select! {
-        interrupted = ctrl_c() => Ok(interrupted?),
+        _ = signals.told() => Ok(()),
         _ = state.wait_for(|state| *state == SessionState::Expired) => {
             Err(Error::SessionExpired.into())
         }

@@ -20,6 +20,7 @@ mod output;
 mod produce;
 mod role;
 mod set;
+mod signals;
 mod stat;
 mod topic;
 mod tree;

@@ -4,16 +4,12 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::process::exit;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::log;
-
-/// The exit code of a process that two signals ended: 128 + SIGINT, as shells have it.
-const INTERRUPTED: i32 = 130;
+use crate::signals::{Signals, end_with_parent};
 
 /// Options of both servers.
 #[derive(Debug, clap::Args)]
@@ -24,6 +20,9 @@ pub struct RoleArgs {
     /// A setting that wins over the file; may be given many times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
+    /// Stop when this process, which started this one, ends, however it ends.
+    #[arg(long, value_name = "PID")]
+    pub parent: Option<u32>,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -38,8 +37,11 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// Runs a server until a signal asks it to stop, or it fails.
 ///
 /// # Errors
-/// Those of the server.
-pub fn run<F, E>(server: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+/// Those of the server; without a process `parent`.
+pub fn run<F, E>(
+    parent: Option<u32>,
+    server: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<()>
 where
     F: Future<Output = Result<(), E>>,
     E: Into<anyhow::Error>,
@@ -51,10 +53,10 @@ where
         .context("cannot start a runtime")?
         .block_on(async {
             let shutdown = CancellationToken::new();
-            let signals = (
-                signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
-                signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
-            );
+            let signals = Signals::listen()?;
+            if let Some(parent) = parent {
+                end_with_parent(parent)?;
+            }
             let stopping = tokio::spawn(stop_on_signal(signals, shutdown.clone()));
             let ended = server(shutdown).await;
             stopping.abort();
@@ -62,20 +64,10 @@ where
         })
 }
 
-async fn stop_on_signal((mut term, mut int): (Signal, Signal), shutdown: CancellationToken) {
-    let name = either(&mut term, &mut int).await;
+async fn stop_on_signal(mut signals: Signals, shutdown: CancellationToken) {
+    let name = signals.told().await;
     tracing::info!(signal = name, "stopping");
     shutdown.cancel();
-    let name = either(&mut term, &mut int).await;
-    tracing::warn!(signal = name, "told twice: ending at once");
-    exit(INTERRUPTED);
-}
-
-async fn either(term: &mut Signal, int: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::signal::ctrl_c;
 use zweig_client::ensemble::{ChangeKind, Error, Stat, WatchItem, WatchStream};
 
 use crate::context::Context;
 use crate::output::{JsonData, Output, Tone, preview};
+use crate::signals::Signals;
 use crate::watch;
 
 /// Characters of data shown on a line.
@@ -51,13 +51,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             if picture.nodes.is_empty() && !args.watch {
                 return Err(Error::NoNode(args.path.clone()).into());
             }
+            let mut signals = Signals::listen()?;
             picture.show(output, args.watch)?;
             if !args.watch {
                 return Ok(());
             }
             loop {
                 tokio::select! {
-                    interrupted = ctrl_c() => return Ok(interrupted?),
+                    _ = signals.told() => return Ok(()),
                     changes = next_state(&mut stream, &mut picture) => {
                         for change in changes?.iter().filter(|_| !output.is_screen()) {
                             watch::print(output, change)?;

@@ -1,11 +1,11 @@
 //! `zweig watch`: changes as they happen, without a gap.
 
 use serde::Serialize;
-use tokio::signal::ctrl_c;
 use zweig_client::ensemble::{ChangeKind, Error, Stat, WatchItem};
 
 use crate::context::Context;
 use crate::output::{JsonData, Output, Tone, preview};
+use crate::signals::Signals;
 
 /// Characters of data shown on a line.
 const SHOWN: usize = 100;
@@ -64,11 +64,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let output = context.output();
     context
         .with_session(|ensemble| async move {
+            let mut signals = Signals::listen()?;
             let mut changes = ensemble.watch_from(&args.path, !args.alone, args.after)?;
             let mut left = args.count.unwrap_or(u64::MAX);
             while left > 0 {
                 let item = tokio::select! {
-                    interrupted = ctrl_c() => return Ok(interrupted?),
+                    _ = signals.told() => return Ok(()),
                     item = changes.next() => item,
                 };
                 match item {

@@ -19,11 +19,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::future::join_all;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use layout::{Layout, Ports};
 use picture::Picture;
 use process::{Process, Role};
+
+use crate::signals::Signals;
 
 /// How long a process may take to stop cleanly before it is killed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -85,8 +86,9 @@ pub async fn run(args: Args) -> Result<()> {
     layout
         .write()
         .with_context(|| format!("cannot lay out {}", layout.root.display()))?;
+    let mut signals = Signals::listen()?;
     let mut cluster = Cluster::start(layout)?;
-    let ended = cluster.watch().await;
+    let ended = cluster.watch(&mut signals).await;
     println!("\nstopping: brokers, then coordinators");
     cluster.stop().await;
     ended
@@ -145,14 +147,12 @@ impl Cluster {
     }
 
     /// Until somebody wants to stop, or nothing runs any more.
-    async fn watch(&mut self) -> Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+    async fn watch(&mut self, signals: &mut Signals) -> Result<()> {
         let mut typed = Some(BufReader::new(tokio::io::stdin()).lines());
         let mut refresh = tokio::time::interval(REFRESH);
         loop {
             tokio::select! {
-                () = stopped(&mut interrupt, &mut terminate) => return Ok(()),
+                _ = signals.told() => return Ok(()),
                 line = next_line(&mut typed) => self.obey(&line),
                 _ = refresh.tick() => {
                     self.notice_ends();
@@ -233,13 +233,6 @@ impl Cluster {
                 .map(|process| process.stop(PATIENCE)),
         )
         .await;
-    }
-}
-
-async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 

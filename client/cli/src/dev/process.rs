@@ -76,6 +76,7 @@ impl Process {
             .arg(subcommand)
             .arg("--config")
             .arg(&self.config)
+            .args(["--parent", &std::process::id().to_string()])
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

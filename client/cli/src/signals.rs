@@ -1,0 +1,74 @@
+//! SIGINT and SIGTERM, listened to from one moment on: what goes on by itself begins to listen before it
+//! says anything, so that whoever reads that may end it at once.
+
+use std::process::{exit, id};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal as Number, getppid, set_parent_process_death_signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::{Code, Failure};
+
+/// The exit code of a process that signals ended: 128 + SIGINT, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// A listener; signals that come while nobody waits are not lost.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the system allows no handler.
+    pub fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
+        })
+    }
+
+    /// The name of the next signal; one more after it ends the process at once.
+    pub async fn told(&mut self) -> &'static str {
+        let name = self.next().await;
+        end_at_once_when_told_again();
+        name
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Somebody who asks twice does not want to wait for a clean end.
+fn end_at_once_when_told_again() {
+    if let Ok(mut again) = Signals::listen() {
+        tokio::spawn(async move {
+            let name = again.next().await;
+            tracing::warn!(signal = name, "told twice: ending at once");
+            exit(INTERRUPTED);
+        });
+    }
+}
+
+/// Has the system send SIGTERM to this process when its parent, `expected`, ends.
+///
+/// # Errors
+/// If another process is the parent: `expected` has ended already.
+pub fn end_with_parent(expected: u32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Number::TERM)).context("cannot follow --parent")?;
+    let parent = getppid().map(Pid::as_raw_nonzero);
+    if parent.is_none_or(|parent| parent.get().cast_unsigned() != expected) {
+        let why = format!(
+            "process {expected} is not, or no longer, the parent of process {}",
+            id()
+        );
+        return Err(Failure::error(Code::Usage, why));
+    }
+    Ok(())
+}
