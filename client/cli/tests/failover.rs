@@ -5,32 +5,30 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Stdio};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use support::{Cluster, PATIENCE, Role, succeeded, wait_until};
+use support::{Cluster, PATIENCE, Role, Talk, kafka, wait_for, wait_until};
 
 const TOPIC: &str = "numbers";
 const PARTITIONS: usize = 3;
+/// A replica catches up while the producer goes on.
+const CATCHING_UP: Duration = Duration::from_secs(120);
 
 struct Producer {
-    child: Child,
-    progress: std::path::PathBuf,
-    stop: std::path::PathBuf,
+    talk: Talk,
+    progress: PathBuf,
+    stop: PathBuf,
 }
 
 impl Producer {
     fn start(cluster: &Cluster) -> Self {
         let (progress, stop) = (cluster.path("progress"), cluster.path("stop"));
-        let child = cluster
-            .python("idempotent_producer.py")
-            .args([TOPIC, &PARTITIONS.to_string()])
-            .args([&progress, &stop])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the producer starts");
+        let mut python = cluster.python("idempotent_producer.py");
+        python.args([TOPIC, &PARTITIONS.to_string()]);
+        python.args([&progress, &stop]);
         Self {
-            child,
+            talk: cluster.talk(python, "producer"),
             progress,
             stop,
         }
@@ -54,28 +52,14 @@ impl Producer {
     /// By partition: the numbers acknowledged, with their offsets.
     fn finish(self) -> BTreeMap<usize, Vec<(u64, i64)>> {
         fs::write(&self.stop, "").expect("the stop file");
-        let output = self.child.wait_with_output().expect("the producer ends");
-        let text = succeeded("the producer", &output);
+        let text = self.talk.finish();
         serde_json::from_str(&text).expect("what it acknowledged, as JSON")
     }
 }
 
 fn stored(cluster: &Cluster, partition: usize) -> Vec<(u64, i64)> {
-    let output = cluster
-        .command("kcat")
-        .args([
-            "-C",
-            "-b",
-            &cluster.bootstrap(),
-            "-t",
-            TOPIC,
-            "-p",
-            &partition.to_string(),
-        ])
-        .args(["-o", "beginning", "-e", "-q", "-f", "%s %o\n"])
-        .output()
-        .expect("kcat runs");
-    let text = succeeded("kcat -C", &output);
+    let output = kafka::consume(cluster, TOPIC, Some(partition), "%s %o\n");
+    let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .map(|line| {
             let (number, offset) = line.split_once(' ').expect("number and offset");
@@ -90,46 +74,36 @@ fn stored(cluster: &Cluster, partition: usize) -> Vec<(u64, i64)> {
 #[test]
 fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     let mut cluster = Cluster::start(3, 3);
-    cluster.zweig_ok(&[
-        "topic",
-        "create",
-        TOPIC,
-        "--partitions",
-        "3",
-        "--replication-factor",
-        "3",
-    ]);
+    kafka::create_topic(&cluster, TOPIC);
     let producer = Producer::start(&cluster);
     producer.wait_for_progress("before any fault");
 
-    let node = cluster
-        .ensemble_leader()
-        .expect("the ensemble has a leader");
+    let node = cluster.any_ensemble_leader();
     cluster.kill(Role::Coordinator(node));
     producer.wait_for_progress("after the ensemble's leader died");
     cluster.start_process(Role::Coordinator(node));
 
-    let controller = cluster.controller().expect("there is a controller");
+    let controller = cluster.any_controller();
     cluster.kill(Role::Broker(controller));
     wait_until("another broker is controller", PATIENCE, || {
         cluster.controller().is_some_and(|id| id != controller)
     });
     producer.wait_for_progress("after the controller died");
     cluster.start_process(Role::Broker(controller));
-    wait_until("the former controller is in sync again", PATIENCE, || {
-        all_in_sync(&cluster)
-    });
+    wait_until(
+        "the former controller is in sync again",
+        CATCHING_UP,
+        || all_in_sync(&cluster),
+    );
 
-    let leader = cluster
-        .leader_of(TOPIC, 0)
-        .expect("partition 0 has a leader");
+    let leader = cluster.any_leader_of(TOPIC, 0);
     cluster.kill(Role::Broker(leader));
     wait_until("partition 0 has another leader", PATIENCE, || {
         cluster.leader_of(TOPIC, 0).is_some_and(|id| id != leader)
     });
     producer.wait_for_progress("after a partition's leader died");
     cluster.start_process(Role::Broker(leader));
-    wait_until("the former leader is in sync again", PATIENCE, || {
+    wait_until("the former leader is in sync again", CATCHING_UP, || {
         all_in_sync(&cluster)
     });
     producer.wait_for_progress("after everything is back");
@@ -137,7 +111,11 @@ fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     let acknowledged = producer.finish();
     assert_eq!(acknowledged.len(), PARTITIONS);
     for (partition, acknowledged) in acknowledged {
-        let stored = stored(&cluster, partition);
+        // A leader elected a moment ago may not know yet how far records are acknowledged.
+        let stored = wait_for("what was acknowledged can be read", PATIENCE, || {
+            let stored = stored(&cluster, partition);
+            (stored.len() >= acknowledged.len()).then_some(stored)
+        });
         let numbers: Vec<_> = stored.iter().map(|(number, _)| *number).collect();
         let expected: Vec<_> = (0..numbers.len() as u64).collect();
         assert_eq!(

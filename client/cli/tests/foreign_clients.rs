@@ -1,128 +1,139 @@
-//! A real file through clients that nobody here wrote, and back: Debian's own package index, each line numbered, so
-//! that order per partition and completeness can be told from the lines alone.
+//! A real file through clients that nobody here wrote, and back: Debian's whole package index (more than a million
+//! lines, each with its number before it, so that completeness, and order in each partition, can be told from the
+//! lines alone). What was produced by one client is read by three: `kcat -C`, a group of three consumers of
+//! librdkafka, and `zweig consume`; all of them must see the same lines in the same partitions, byte for byte.
+//!
+//! Everything goes through kcat (none, gzip, snappy, lz4, zstd), confluent-kafka and Java's console producer.
+//! kafka-python, which is Python all the way down, sends what it can in two minutes (all of it, unless the machine is
+//! busy). Topics have 3 partitions on 3 brokers; the first one nobody creates, as a newcomer would have it.
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
-use support::{Cluster, succeeded};
+use support::kafka::{consume, create_topic, produce_file};
+use support::{Cluster, PATIENCE, Timed, run, succeeded};
 
-/// Lines of the file that the slower clients send; kcat sends them all.
-const SOME: usize = 60_000;
+/// What one client may take for all lines on a busy machine.
+const LONG: Duration = Duration::from_secs(300);
+/// What kafka-python is given, in seconds.
+const TWO_MINUTES: &str = "120";
 
+/// The lines, as they are sent.
 struct Sample {
-    lines: Vec<Vec<u8>>,
-    all: PathBuf,
-    some: PathBuf,
+    text: Vec<u8>,
+    /// Where each line begins; one more than there are lines.
+    starts: Vec<usize>,
+    file: PathBuf,
 }
 
 impl Sample {
     fn take(cluster: &Cluster) -> Self {
-        let output = Command::new("apt-cache").arg("dumpavail").output();
-        let text = output
-            .expect("apt-cache runs: this test wants Debian's package index")
-            .stdout;
+        let mut apt = Command::new("apt-cache");
+        apt.arg("dumpavail");
+        let index = run(apt, None, PATIENCE).stdout;
         assert!(
-            text.len() > 1_000_000,
-            "the package index is empty: run apt-get update"
+            index.len() > 1_000_000,
+            "the package index is empty: run scripts/setup --test, or apt-get update"
         );
-        let lines: Vec<_> = text
-            .split(|byte| *byte == b'\n')
-            .enumerate()
-            .map(|(number, line)| [format!("{number:08} ").as_bytes(), line].concat())
-            .collect();
-        let (all, some) = (cluster.path("all.txt"), cluster.path("some.txt"));
-        write_lines(&all, &lines);
-        write_lines(&some, &lines[..SOME.min(lines.len())]);
-        Self { lines, all, some }
+        let (mut text, mut starts) = (Vec::with_capacity(index.len() * 5 / 4), vec![0]);
+        for (number, line) in index.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            text.extend_from_slice(format!("{number:08} ").as_bytes());
+            text.extend_from_slice(line);
+            starts.push(text.len());
+        }
+        assert_eq!(
+            text.last(),
+            Some(&b'\n'),
+            "the index ends with a whole line"
+        );
+        let file = cluster.path("packages");
+        fs::write(&file, &text).expect("the sample written");
+        Self { text, starts, file }
     }
 
-    fn some(&self) -> &[Vec<u8>] {
-        &self.lines[..SOME.min(self.lines.len())]
+    fn len(&self) -> usize {
+        self.starts.len() - 1
     }
-}
 
-fn write_lines(path: &Path, lines: &[Vec<u8>]) {
-    let mut text = lines.join(&b'\n');
-    text.push(b'\n');
-    fs::write(path, text).expect("the sample written");
-}
+    /// A line without its line break.
+    fn line(&self, number: usize) -> &[u8] {
+        &self.text[self.starts[number]..self.starts[number + 1] - 1]
+    }
 
-/// `consumed` holds "partition<TAB>line" lines: every line once, and in order within a partition.
-fn assert_equal(who: &str, consumed: &[u8], sent: &[Vec<u8>]) {
-    let mut last: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
-    let mut seen = vec![false; sent.len()];
-    for record in consumed
-        .split(|byte| *byte == b'\n')
-        .filter(|record| !record.is_empty())
-    {
-        let tab = record
+    /// The partition of each of the first `count` lines, out of `consumed`, which holds "partition TAB line" lines: each
+    /// as it was sent, once, in order within its partition.
+    fn partitions(&self, who: &str, consumed: &[u8], count: usize) -> Vec<u8> {
+        let mut partitions = vec![u8::MAX; count];
+        let mut next_at_least = [0; 3];
+        for record in consumed.split_inclusive(|byte| *byte == b'\n') {
+            let (partition, line) = match record {
+                [digit @ b'0'..=b'2', b'\t', line @ .., b'\n'] => (digit - b'0', line),
+                _ => panic!("{who}: {:?}", String::from_utf8_lossy(record)),
+            };
+            let number = line
+                .get(..8)
+                .and_then(|digits| std::str::from_utf8(digits).ok());
+            let number: usize = number
+                .and_then(|digits| digits.parse().ok())
+                .expect("a line number");
+            assert!(
+                number < count && line == self.line(number),
+                "{who}: line {number} came back changed"
+            );
+            assert_eq!(
+                partitions[number],
+                u8::MAX,
+                "{who}: line {number} came twice"
+            );
+            let least = &mut next_at_least[usize::from(partition)];
+            assert!(
+                number >= *least,
+                "{who}: line {number} is out of order in partition {partition}"
+            );
+            *least = number + 1;
+            partitions[number] = partition;
+        }
+        let missing = partitions
             .iter()
-            .position(|byte| *byte == b'\t')
-            .expect("a partition");
-        let (partition, line) = (&record[..tab], &record[tab + 1..]);
-        let number: usize = std::str::from_utf8(&line[..8])
-            .expect("digits")
-            .parse()
-            .expect("a line number");
-        assert_eq!(line, sent[number], "{who}: line {number} came back changed");
+            .filter(|partition| **partition == u8::MAX)
+            .count();
+        assert_eq!(missing, 0, "{who}: lines of {count} that never came");
+        partitions
+    }
+}
+
+/// Consumes the topic, which the first `count` lines were sent to, in three ways.
+fn check_all_ways(cluster: &Cluster, topic: &str, sample: &Sample, count: usize) {
+    let mut timed = Timed::begin(topic);
+    let kcat = consume(cluster, topic, None, "%p\t%s\n");
+    timed.lap("kcat -C");
+    let kcat = sample.partitions(&format!("{topic}: kcat -C"), &kcat.stdout, count);
+    for partition in 0..3 {
         assert!(
-            !std::mem::replace(&mut seen[number], true),
-            "{who}: line {number} came twice"
-        );
-        let before = last.insert(partition, line);
-        assert!(
-            before < Some(line),
-            "{who}: line {number} is out of order in its partition"
+            kcat.contains(&partition),
+            "{topic}: nothing in partition {partition}"
         );
     }
-    let missing = seen.iter().filter(|seen| !**seen).count();
-    assert_eq!(missing, 0, "{who}: lines that never came");
-    assert!(
-        last.len() > 1 || sent.len() < 1000,
-        "{who}: everything went to one partition"
-    );
-}
 
-fn kcat_consumes(cluster: &Cluster, topic: &str) -> Vec<u8> {
-    let output = cluster
-        .command("kcat")
-        .args([
-            "-C",
-            "-b",
-            &cluster.bootstrap(),
-            "-t",
-            topic,
-            "-o",
-            "beginning",
-            "-e",
-            "-q",
-            "-f",
-            "%p\t%s\n",
-        ])
-        .output()
-        .expect("kcat runs");
-    succeeded("kcat -C", &output);
-    output.stdout
-}
-
-fn check_all_ways(cluster: &Cluster, topic: &str, sent: &[Vec<u8>]) {
-    assert_equal(
-        &format!("{topic}: kcat -C"),
-        &kcat_consumes(cluster, topic),
-        sent,
-    );
-    let group = cluster
-        .python("group_of_three.py")
-        .args([topic, &format!("group-{topic}"), &sent.len().to_string()])
-        .output()
-        .expect("Python runs");
+    timed.again();
+    let mut group = cluster.python("group_of_three.py");
+    group.args([topic, &format!("group-{topic}"), &count.to_string()]);
+    let group = run(group, None, LONG);
+    timed.lap("group");
     succeeded("the group of three", &group);
-    assert_equal(&format!("{topic}: a group of three"), &group.stdout, sent);
-    let own = cluster.zweig(&[
+    let group = sample.partitions(&format!("{topic}: a group of three"), &group.stdout, count);
+    assert!(
+        group == kcat,
+        "{topic}: the group saw lines in other partitions than kcat"
+    );
+
+    timed.again();
+    let mut zweig = cluster.command(support::ZWEIG);
+    zweig.args([
         "consume",
         topic,
         "--from",
@@ -131,90 +142,83 @@ fn check_all_ways(cluster: &Cluster, topic: &str, sent: &[Vec<u8>]) {
         "--format",
         "%p\t%v",
     ]);
-    succeeded("zweig consume", &own);
-    assert_equal(&format!("{topic}: zweig consume"), &own.stdout, sent);
-}
-
-fn create(cluster: &Cluster, topic: &str) {
-    cluster.zweig_ok(&[
-        "topic",
-        "create",
-        topic,
-        "--partitions",
-        "3",
-        "--replication-factor",
-        "3",
-    ]);
+    let zweig = run(zweig, None, LONG);
+    timed.lap("zweig consume");
+    succeeded("zweig consume", &zweig);
+    let zweig = sample.partitions(&format!("{topic}: zweig consume"), &zweig.stdout, count);
+    assert!(
+        zweig == kcat,
+        "{topic}: zweig saw lines in other partitions than kcat"
+    );
 }
 
 #[test]
-fn every_codec_of_kcat() {
-    let cluster = Cluster::start(3, 3);
+fn the_package_index_through_every_codec_of_kcat() {
+    let cluster = Cluster::start_with(3, 3, "num.partitions=3");
     let sample = Sample::take(&cluster);
+    println!("{} lines, {} bytes", sample.len(), sample.text.len());
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("kcat-{codec}");
-        create(&cluster, &topic);
-        let (file, lines) = match codec {
-            "none" | "lz4" => (&sample.all, sample.lines.as_slice()),
-            _ => (&sample.some, sample.some()),
-        };
-        let output = cluster
-            .command("kcat")
-            .args([
-                "-P",
-                "-b",
-                &cluster.bootstrap(),
-                "-t",
-                &topic,
-                "-z",
-                codec,
-                "-X",
-                "acks=all",
-            ])
-            .args([
-                "-X",
-                "queue.buffering.max.messages=1000000",
-                "-X",
-                "sticky.partitioning.linger.ms=0",
-            ])
-            .stdin(File::open(file).expect("the sample"))
-            .output()
-            .expect("kcat runs");
-        succeeded("kcat -P", &output);
-        check_all_ways(&cluster, &topic, lines);
+        if codec != "none" {
+            create_topic(&cluster, &topic);
+        }
+        let timed = Timed::begin(&topic);
+        produce_file(&cluster, &topic, &sample.file, codec);
+        timed.lap("kcat -P");
+        check_all_ways(&cluster, &topic, &sample, sample.len());
+    }
+    // What kcat had created by sending to it is as what was created by command.
+    let described = cluster.zweig_ok(&["topic", "describe", "kcat-none", "--output", "json"]);
+    let described: serde_json::Value = serde_json::from_str(&described).expect("JSON");
+    let partitions = described["partitions"].as_array().expect("partitions");
+    assert_eq!(partitions.len(), 3);
+    for partition in partitions {
+        assert_eq!(
+            partition["replicas"].as_array().map(Vec::len),
+            Some(3),
+            "{partition}"
+        );
     }
 }
 
 #[test]
-fn confluent_kafka_kafka_python_and_java() {
+fn the_package_index_through_confluent_kafka_kafka_python_and_java() {
     let cluster = Cluster::start(3, 3);
     let sample = Sample::take(&cluster);
-    for library in ["confluent-kafka", "kafka-python"] {
-        create(&cluster, library);
-        let output = cluster
-            .python("produce_lines.py")
+    for (library, seconds) in [("confluent-kafka", "0"), ("kafka-python", TWO_MINUTES)] {
+        create_topic(&cluster, library);
+        let mut producer = cluster.python("produce_lines.py");
+        producer
             .args([library, library])
-            .arg(&sample.some)
-            .output()
-            .expect("Python runs");
-        succeeded(library, &output);
-        check_all_ways(&cluster, library, sample.some());
+            .arg(&sample.file)
+            .arg(seconds);
+        let timed = Timed::begin(library);
+        let said = succeeded(library, &run(producer, None, LONG));
+        timed.lap("producing");
+        let sent: usize = said.trim().parse().expect("how many it sent");
+        println!("{library}: {sent} of {} lines", sample.len());
+        assert!(
+            sent == sample.len() || library == "kafka-python" && sent > 10_000,
+            "only {sent} lines"
+        );
+        check_all_ways(&cluster, library, &sample, sent);
     }
-    create(&cluster, "java");
-    let output = cluster
-        .java("kafka.tools.ConsoleProducer")
-        .args([
-            "--bootstrap-server",
-            &cluster.bootstrap(),
-            "--topic",
-            "java",
-            "--request-required-acks",
-            "all",
-        ])
-        .stdin(File::open(&sample.some).expect("the sample"))
-        .stderr(Stdio::piped())
-        .output()
-        .expect("Java runs");
+    create_topic(&cluster, "java");
+    let mut java = cluster.java("kafka.tools.ConsoleProducer");
+    java.args([
+        "--bootstrap-server",
+        &cluster.bootstrap(),
+        "--topic",
+        "java",
+    ]);
+    java.args(["--request-required-acks", "all"]);
+    let timed = Timed::begin("java");
+    let output = run(
+        java,
+        Some(File::open(&sample.file).expect("the sample")),
+        LONG,
+    );
+    timed.lap("the console producer");
     succeeded("Kafka's console producer", &output);
-    check_all_ways(&cluster, "java", sample.some());
+    check_all_ways(&cluster, "java", &sample, sample.len());
 }

@@ -3,55 +3,8 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::Stdio;
-
-use support::{Cluster, PATIENCE, Role, succeeded, wait_until};
-
-fn produce(cluster: &Cluster, topic: &str, lines: &str) {
-    let mut child = cluster
-        .command("kcat")
-        .args([
-            "-P",
-            "-b",
-            &cluster.bootstrap(),
-            "-t",
-            topic,
-            "-X",
-            "acks=all",
-        ])
-        .args(["-X", "message.timeout.ms=60000"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kcat starts");
-    let mut input = child.stdin.take().expect("its input");
-    input.write_all(lines.as_bytes()).expect("lines written");
-    drop(input);
-    succeeded("kcat -P", &child.wait_with_output().expect("kcat ends"));
-}
-
-fn consume(cluster: &Cluster, topic: &str) -> Vec<String> {
-    let output = cluster
-        .command("kcat")
-        .args([
-            "-C",
-            "-b",
-            &cluster.bootstrap(),
-            "-t",
-            topic,
-            "-o",
-            "beginning",
-            "-e",
-            "-q",
-        ])
-        .output()
-        .expect("kcat runs");
-    let text = succeeded("kcat -C", &output);
-    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
-}
+use support::kafka::{all_can_be_read, create_topic, produce};
+use support::{Cluster, PATIENCE, Role, wait_until};
 
 fn numbered(from: usize, to: usize) -> String {
     (from..to)
@@ -67,15 +20,7 @@ fn sorted(text: &str) -> Vec<String> {
 fn all_is_there_after_everything_was_killed_at_once() {
     let mut cluster = Cluster::start(3, 3);
     cluster.zweig_ok(&["create", "/precious", "keep me"]);
-    cluster.zweig_ok(&[
-        "topic",
-        "create",
-        "t",
-        "--partitions",
-        "3",
-        "--replication-factor",
-        "3",
-    ]);
+    create_topic(&cluster, "t");
     let lines = numbered(0, 10_000);
     produce(&cluster, "t", &lines);
     let group = cluster.zweig_ok(&[
@@ -99,14 +44,14 @@ fn all_is_there_after_everything_was_killed_at_once() {
         "keep me"
     );
     wait_until(
-        "every topic is back, every replica in sync",
+        "every topic is back, with all its replicas",
         PATIENCE,
         || cluster.zweig(&["topic", "list"]).stdout == topics.as_bytes(),
     );
     wait_until("every partition has a leader", PATIENCE, || {
         (0..3).all(|index| cluster.leader_of("t", index).is_some())
     });
-    assert_eq!(consume(&cluster, "t"), sorted(&lines));
+    all_can_be_read(&cluster, "t", &sorted(&lines));
 
     produce(&cluster, "t", &numbered(10_000, 10_100));
     let group = cluster.zweig_ok(&[
@@ -130,20 +75,12 @@ fn all_is_there_after_everything_was_killed_at_once() {
 #[test]
 fn the_data_goes_on_without_a_quorum_and_all_heals() {
     let mut cluster = Cluster::start(3, 3);
-    cluster.zweig_ok(&[
-        "topic",
-        "create",
-        "t",
-        "--partitions",
-        "3",
-        "--replication-factor",
-        "3",
-    ]);
+    create_topic(&cluster, "t");
     produce(&cluster, "t", &numbered(0, 100));
     cluster.kill(Role::Coordinator(1));
     cluster.kill(Role::Coordinator(2));
 
-    let refused = cluster.zweig(&["create", "/x", "y"]);
+    let refused = cluster.zweig(&["--timeout", "5", "create", "/x", "y"]);
     assert_eq!(
         refused.status.code(),
         Some(5),
@@ -151,14 +88,14 @@ fn the_data_goes_on_without_a_quorum_and_all_heals() {
         String::from_utf8_lossy(&refused.stderr)
     );
     produce(&cluster, "t", &numbered(100, 200));
-    assert_eq!(consume(&cluster, "t"), sorted(&numbered(0, 200)));
+    all_can_be_read(&cluster, "t", &sorted(&numbered(0, 200)));
 
     cluster.start_process(Role::Coordinator(2));
     wait_until("a write is done again", PATIENCE, || {
-        cluster.zweig(&["create", "/x", "y"]).status.success()
-            || cluster.zweig(&["get", "/x"]).status.success()
+        let again = ["--timeout", "10", "create", "/x", "y"];
+        cluster.zweig(&again).status.success() || cluster.json("/x").is_some()
     });
     cluster.wait_until_whole();
     produce(&cluster, "t", &numbered(200, 300));
-    assert_eq!(consume(&cluster, "t"), sorted(&numbered(0, 300)));
+    all_can_be_read(&cluster, "t", &sorted(&numbered(0, 300)));
 }

@@ -1,18 +1,9 @@
 //! The tree's tools as a user types them, against real nodes: what they print, how they exit, and
 //! what a watch shows while a node is killed.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests of real processes live in real time"
-)]
-
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
-use std::time::Duration;
-
-use support::{Cluster, PATIENCE, Role, ZWEIG, wait_until};
+use support::{Cluster, PATIENCE, Role, Talk, ZWEIG, wait_for, wait_until};
 
 const NOT_FOUND: i32 = 3;
 const CONFLICT: i32 = 4;
@@ -24,37 +15,11 @@ fn exit_code(cluster: &Cluster, arguments: &[&str]) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
 }
 
-/// A tool that goes on by itself; killed at the end of the test.
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Running {
-    fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
-        let mut child = cluster
-            .command(ZWEIG)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("zweig runs");
-        let out = child.stdout.take().expect("its output");
-        let lines = BufReader::new(out).lines();
-        Self { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let line = self.lines.next().expect("another line");
-        line.expect("a line of text")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A tool that goes on by itself.
+fn running(cluster: &Cluster, arguments: &[&str]) -> Talk {
+    let mut zweig = cluster.command(ZWEIG);
+    zweig.args(arguments);
+    cluster.talk(zweig, arguments[0])
 }
 
 #[test]
@@ -99,47 +64,62 @@ fn what_is_written_is_read_and_every_failure_has_its_exit_code() {
 #[test]
 fn an_ephemeral_node_lives_as_long_as_the_command_that_made_it() {
     let cluster = Cluster::start(1, 0);
-    let mut holder = Running::start(&cluster, &["create", "-e", "/here"]);
+    let holder = running(&cluster, &["create", "-e", "/here"]);
     assert_eq!(holder.line(), "/here");
     assert_eq!(exit_code(&cluster, &["stat", "/here"]), 0);
-    let pid = rustix::process::Pid::from_child(&holder.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("SIGINT sent");
-    assert!(holder.child.wait().expect("it ends").success());
-    assert_eq!(exit_code(&cluster, &["stat", "/here"]), NOT_FOUND);
+    support::send_signal(holder.id(), rustix::process::Signal::INT);
+    holder.finish();
+    // At once if the session was closed in time, else when it expires.
+    wait_until("the node is gone", PATIENCE, || {
+        exit_code(&cluster, &["stat", "/here"]) == NOT_FOUND
+    });
 }
 
 #[test]
 fn a_watch_misses_and_repeats_nothing_while_the_leader_is_killed() {
     let mut cluster = Cluster::start(3, 0);
     cluster.zweig_ok(&["create", "/w", "0"]);
-    let mut watch = Running::start(&cluster, &["watch", "/w", "--output", "json"]);
-    // Until it listens: the first change that it tells of begins the count.
-    let mut sent = 0;
+    let watch = running(&cluster, &["watch", "/w", "--output", "json"]);
+    let mut sent: u64 = 0;
     let mut send = |cluster: &Cluster| {
         sent += 1;
-        cluster.zweig_ok(&["set", "/w", &sent.to_string()]);
+        let number = sent.to_string();
+        wait_until("a write is done", PATIENCE, || {
+            let output = cluster.zweig(&["set", "/w", &number]);
+            let code = output.status.code();
+            assert!([Some(0), Some(UNAVAILABLE)].contains(&code), "{output:?}");
+            code == Some(0)
+        });
         sent
     };
-    let told = std::thread::spawn(move || {
-        let mut told: Vec<u64> = Vec::new();
-        while told.last() != Some(&60) {
-            let change: serde_json::Value = serde_json::from_str(&watch.line()).expect("JSON");
-            let data = change["data"].as_str().expect("text");
-            told.push(data.parse().expect("a number"));
-        }
-        told
+    // The first change that it tells of begins the count.
+    let first = wait_for("the watch listens", PATIENCE, || {
+        send(&cluster);
+        watch.line_at_once().map(|line| number(&line))
     });
-    while send(&cluster) < 30 {}
-    let leader = cluster.ensemble_leader().expect("a leader");
+    let mut last = 0;
+    for _ in 0..30 {
+        last = send(&cluster);
+    }
+    let leader = cluster.any_ensemble_leader();
     cluster.kill(Role::Coordinator(leader));
-    while send(&cluster) < 60 {}
-    wait_until("the watch has told the last change", PATIENCE, || {
-        told.is_finished()
-    });
-    let told = told.join().expect("it read to the end");
-    let first = *told.first().expect("something");
-    assert!(first < 30, "{told:?}");
-    assert_eq!(told, (first..=60).collect::<Vec<_>>());
+    for _ in 0..30 {
+        last = send(&cluster);
+    }
+    for expected in first + 1..=last {
+        assert_eq!(
+            number(&watch.line()),
+            expected,
+            "a gap, or a change told twice"
+        );
+    }
+}
+
+/// What a change says the data is.
+fn number(line: &str) -> u64 {
+    let change: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    let data = change["data"].as_str().expect("text");
+    data.parse().expect("a number")
 }
 
 #[test]
@@ -155,8 +135,8 @@ fn without_a_quorum_writes_are_refused_or_unknown_and_status_says_so() {
         exit_code(&cluster, &["--timeout", "2", "ensemble", "status"]) == UNAVAILABLE
     });
     cluster.start_process(Role::Coordinator(1));
-    wait_until("writes are done again", Duration::from_secs(30), || {
-        exit_code(&cluster, &["set", "/a", "three"]) == 0
+    wait_until("writes are done again", PATIENCE, || {
+        exit_code(&cluster, &["--timeout", "10", "set", "/a", "three"]) == 0
     });
     assert_eq!(cluster.zweig_ok(&["get", "/a"]), "three");
 }

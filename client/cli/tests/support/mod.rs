@@ -1,30 +1,37 @@
 //! A whole cluster of real processes for tests: started from configuration files as an operator
-//! would write them, on free ports, in a temporary folder; killed with SIGKILL, started again.
+//! would write them, on ports of its own, in a temporary folder; killed with SIGKILL, started again.
 //!
 //! One cluster runs at a time (two cores, timeouts that mean something): [`Cluster::start`] waits
-//! for its turn. Nothing here sleeps for luck: [`wait_until`] asks until a deadline. When a test
-//! fails, the logs of every process are printed.
+//! for its turn. Nothing here sleeps for luck: [`wait_until`] asks until a deadline. Every process
+//! ends with its cluster, or with the test program when that is killed. When a test fails, the logs
+//! of every process are printed.
 
 #![allow(
     dead_code,
+    unused_imports,
     clippy::disallowed_methods,
     reason = "each test binary uses a part of this; tests of real processes live in real time"
 )]
 
+pub mod kafka;
+mod ports;
+mod process;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use ports::Ports;
+use process::Owned;
+pub use process::{PATIENCE, Talk, Timed, run, succeeded, wait_for, wait_until};
 
 /// The binary under test.
 pub const ZWEIG: &str = env!("CARGO_BIN_EXE_zweig");
-
-/// Patience for anything a cluster does by itself; generous, since CI shares its machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -42,32 +49,9 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     clients: Vec<u16>,
     brokers: Vec<u16>,
-    running: Vec<(Role, Child)>,
+    running: Vec<(Role, Owned)>,
+    _ports: Ports,
     _turn: MutexGuard<'static, ()>,
-}
-
-/// Asks `what` every 50 ms until it says yes.
-///
-/// # Panics
-/// After `patience`, with `name`.
-pub fn wait_until(name: &str, patience: Duration, mut what: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
-    while !what() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {patience:?} in vain until {name}"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    held.iter()
-        .map(|listener| listener.local_addr().expect("its address").port())
-        .collect()
 }
 
 impl Cluster {
@@ -81,20 +65,19 @@ impl Cluster {
     pub fn start_with(coordinators: usize, brokers: usize, properties: &str) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports = free_ports(coordinators * 3 + brokers);
-        let (clients, rest) = ports.split_at(coordinators);
-        let (quorum, rest) = rest.split_at(coordinators);
-        let (election, listeners) = rest.split_at(coordinators);
+        let mut ports = Ports::reserve();
+        let (quorum, election) = (ports.take(coordinators), ports.take(coordinators));
         let mut cluster = Self {
             folder,
-            clients: clients.to_vec(),
-            brokers: listeners.to_vec(),
+            clients: ports.take(coordinators),
+            brokers: ports.take(brokers),
             running: Vec::new(),
+            _ports: ports,
             _turn: turn,
         };
         let mut servers = String::new();
         for node in 0..coordinators {
-            let (q, e, c) = (quorum[node], election[node], clients[node]);
+            let (q, e, c) = (quorum[node], election[node], cluster.clients[node]);
             let _ = writeln!(
                 servers,
                 "server.{}=127.0.0.1:{q}:{e};127.0.0.1:{c}",
@@ -193,45 +176,38 @@ impl Cluster {
             })
             .arg("--config")
             .arg(self.config_of(role))
+            .args(["--parent", &std::process::id().to_string()])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log file twice"))
             .stderr(log)
             .spawn()
             .expect("the binary starts");
-        self.running.push((role, child));
+        self.running.push((role, Owned(child)));
     }
 
     /// `kill -9`, and waits until the process is gone.
     pub fn kill(&mut self, role: Role) {
         let at = self.position(role);
-        let (_, mut child) = self.running.swap_remove(at);
-        child.kill().expect("SIGKILL sent");
-        child.wait().expect("the killed process ends");
+        drop(self.running.swap_remove(at));
     }
 
     /// `kill -9` of everything, all signals sent before the first wait.
     pub fn kill_everything(&mut self) -> Vec<Role> {
         let mut all = std::mem::take(&mut self.running);
         for (_, child) in &mut all {
-            child.kill().expect("SIGKILL sent");
+            let _ = child.0.kill();
         }
-        all.into_iter()
-            .map(|(role, mut child)| {
-                child.wait().expect("the killed process ends");
-                role
-            })
-            .collect()
+        all.into_iter().map(|(role, _)| role).collect()
     }
 
     /// SIGTERM, and waits for a clean end.
     pub fn stop(&mut self, role: Role) {
         let at = self.position(role);
         let (_, mut child) = self.running.swap_remove(at);
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM sent");
-        wait_until("a process stops at SIGTERM", PATIENCE, || {
-            child.try_wait().expect("its status").is_some()
-        });
+        send_signal(child.0.id(), rustix::process::Signal::TERM);
+        let status = child.wait(PATIENCE);
+        let status = status.unwrap_or_else(|| panic!("{role:?} does not stop at SIGTERM"));
+        assert!(status.success(), "{role:?} stopped with {status}");
     }
 
     fn position(&self, role: Role) -> usize {
@@ -239,11 +215,15 @@ impl Cluster {
         found.unwrap_or_else(|| panic!("{role:?} runs"))
     }
 
-    /// Until every coordinator that runs knows a leader, every broker that runs is registered, and
-    /// one of them is controller.
-    pub fn wait_until_whole(&self) {
-        let nodes: Vec<_> = self.running_coordinators();
+    /// Until one of the coordinators that run leads and the others follow, every broker that runs is
+    /// registered and takes connections, and one of them is controller.
+    ///
+    /// # Panics
+    /// If a process has ended by itself.
+    pub fn wait_until_whole(&mut self) {
+        let nodes = self.running_coordinators();
         wait_until("one coordinator leads, the others follow", PATIENCE, || {
+            self.nobody_has_ended();
             let mode = |node: &usize| four_letter_word(&self.coordinator(*node), "srvr");
             let modes: Vec<_> = nodes.iter().map(mode).collect();
             let leads =
@@ -251,28 +231,39 @@ impl Cluster {
             modes.iter().all(|mode| mode.contains("Mode: "))
                 && modes.iter().filter(leads).count() == 1
         });
-        let brokers = self
-            .running
-            .iter()
-            .filter(|(role, _)| matches!(role, Role::Broker(_)));
-        let mut expected: Vec<_> = brokers
-            .map(|(role, _)| match role {
-                Role::Broker(id) | Role::Coordinator(id) => id.to_string(),
-            })
-            .collect();
-        expected.sort();
-        if expected.is_empty() {
+        let brokers = self.running_brokers();
+        if brokers.is_empty() {
             return;
         }
+        let mut expected: Vec<_> = brokers.iter().map(ToString::to_string).collect();
+        expected.sort();
         wait_until(
-            "every broker is registered, one is controller",
+            "every broker takes part, one is controller",
             PATIENCE,
             || {
-                let mut there: Vec<_> = self.ls("/kafka/brokers/ids");
+                self.nobody_has_ended();
+                let mut there = self.ls("/kafka/brokers/ids");
                 there.sort();
-                there == expected && self.controller().is_some()
+                let listens = |id: &usize| TcpStream::connect(self.broker(*id)).is_ok();
+                there == expected && brokers.iter().all(listens) && self.controller().is_some()
             },
         );
+    }
+
+    fn nobody_has_ended(&mut self) {
+        for (role, child) in &mut self.running {
+            if let Some(status) = child.0.try_wait().expect("its status") {
+                panic!("{role:?} has ended by itself: {status}");
+            }
+        }
+    }
+
+    fn running_brokers(&self) -> Vec<usize> {
+        let ids = self.running.iter().filter_map(|(role, _)| match role {
+            Role::Broker(id) => Some(*id),
+            Role::Coordinator(_) => None,
+        });
+        ids.collect()
     }
 
     fn running_coordinators(&self) -> Vec<usize> {
@@ -285,14 +276,14 @@ impl Cluster {
 
     /// The children of a znode; none if it does not exist.
     pub fn ls(&self, path: &str) -> Vec<String> {
-        let output = self.zweig(&["ls", path]);
+        let output = self.zweig(&["--timeout", "10", "ls", path]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().map(str::to_owned).collect()
     }
 
     /// The content of a znode as JSON.
     pub fn json(&self, path: &str) -> Option<serde_json::Value> {
-        let output = self.zweig(&["get", path]);
+        let output = self.zweig(&["--timeout", "10", "get", path]);
         serde_json::from_slice(&output.stdout).ok()
     }
 
@@ -300,6 +291,23 @@ impl Cluster {
     pub fn controller(&self) -> Option<usize> {
         let id = self.json("/kafka/controller")?.get("brokerid")?.as_u64()?;
         usize::try_from(id).ok()
+    }
+
+    /// Which broker is controller, once there is one.
+    pub fn any_controller(&self) -> usize {
+        wait_for("there is a controller", PATIENCE, || self.controller())
+    }
+
+    /// Which broker leads a partition, once one does.
+    pub fn any_leader_of(&self, topic: &str, index: usize) -> usize {
+        wait_for("the partition has a leader", PATIENCE, || {
+            self.leader_of(topic, index)
+        })
+    }
+
+    /// Which coordinator leads the ensemble, once one does.
+    pub fn any_ensemble_leader(&self) -> usize {
+        wait_for("a coordinator leads", PATIENCE, || self.ensemble_leader())
     }
 
     /// The `state` of a partition.
@@ -332,11 +340,9 @@ impl Cluster {
 
     /// Runs `zweig` with the addresses of this cluster in the environment.
     pub fn zweig(&self, arguments: &[&str]) -> Output {
-        self.command(ZWEIG)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("zweig runs")
+        let mut zweig = self.command(ZWEIG);
+        zweig.args(arguments);
+        run(zweig, None, 3 * PATIENCE)
     }
 
     /// As [`Cluster::zweig`]; its standard output.
@@ -353,8 +359,14 @@ impl Cluster {
         command
             .env("ZWEIG_SERVER", self.connect_string())
             .env("ZWEIG_BOOTSTRAP", self.bootstrap())
+            .env("ZWEIG_TIMEOUT", PATIENCE.as_secs().to_string())
             .env("RUST_LOG", "warn");
         command
+    }
+
+    /// Starts a program to talk to; its standard error is shown, under `name`, when the test fails.
+    pub fn talk(&self, command: Command, name: &str) -> Talk {
+        Talk::start(command, self.path(&format!("{name}-log.txt")))
     }
 
     /// A Python program of `tests/peers` under the interpreter that has the foreign clients.
@@ -387,27 +399,19 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for (_, child) in &mut self.running {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill_everything();
         if std::thread::panicking() {
-            print_logs(self.folder.path());
+            process::print_logs(self.folder.path());
         }
     }
 }
 
-fn print_logs(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(text) = fs::read_to_string(entry.path().join("log.txt")) else {
-            continue;
-        };
-        let lines: Vec<_> = text.lines().collect();
-        eprintln!("--- {}, its last lines", entry.path().display());
-        for line in &lines[lines.len().saturating_sub(60)..] {
-            eprintln!("{line}");
-        }
-    }
+/// Sends a signal to a process that this test started.
+pub fn send_signal(id: u32, signal: rustix::process::Signal) {
+    let pid = i32::try_from(id)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process id"), signal).expect("signal sent");
 }
 
 fn addresses(ports: &[u16]) -> String {
@@ -418,26 +422,10 @@ fn addresses(ports: &[u16]) -> String {
     all.join(",")
 }
 
-/// What a command printed.
-///
-/// # Panics
-/// If it did not succeed, with both its outputs.
-pub fn succeeded(name: &str, output: &Output) -> String {
-    assert!(
-        output.status.success(),
-        "{name}: {}\n{}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// The answer to a four-letter word; empty if there is none.
 pub fn four_letter_word(address: &str, word: &str) -> String {
-    use std::io::Write as _;
     let mut answer = String::new();
-    if let Ok(mut stream) = std::net::TcpStream::connect(address) {
+    if let Ok(mut stream) = TcpStream::connect(address) {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         let _ = stream.write_all(word.as_bytes());
         let _ = stream.read_to_string(&mut answer);

@@ -17,12 +17,12 @@ import org.apache.zookeeper.ZooKeeper;
  * makes changes through the other node, and checks what the watches see.
  */
 public class SetWatches {
-    static final long PATIENCE_MS = 30_000;
+    static final long PATIENCE_MS = 60_000;
 
     public static void main(String[] args) throws Exception {
         BlockingQueue<WatchedEvent> states = new LinkedBlockingQueue<>();
         BlockingQueue<WatchedEvent> events = new LinkedBlockingQueue<>();
-        ZooKeeper zk = new ZooKeeper(args[0], 10_000, event -> {
+        ZooKeeper zk = new ZooKeeper(args[0], 20_000, event -> {
             if (event.getType() == EventType.None) {
                 states.add(event);
             }
@@ -46,7 +46,7 @@ public class SetWatches {
             throw new AssertionError("no line came");
         }
         BlockingQueue<WatchedEvent> otherStates = new LinkedBlockingQueue<>();
-        ZooKeeper other = new ZooKeeper(args[1], 10_000, otherStates::add);
+        ZooKeeper other = new ZooKeeper(args[1], 20_000, otherStates::add);
         expectState(otherStates, KeeperState.SyncConnected);
         other.setData("/sw/data", new byte[] {2}, -1);
         other.delete("/sw/gone", -1);

@@ -24,11 +24,11 @@ from kazoo.security import CREATOR_ALL_ACL, make_digest_acl
 
 here, there = sys.argv[1:]
 base = "/basics-" + here.replace(":", "-")
-PATIENCE = 20
+PATIENCE = 60
 
 
 def client(host, **more):
-    zk = KazooClient(hosts=host, timeout=10, **more)
+    zk = KazooClient(hosts=host, timeout=20, **more)
     zk.start(timeout=PATIENCE)
     return zk
 

@@ -11,6 +11,9 @@ import time
 from kazoo.client import KazooClient
 
 
+TIMEOUT = 8
+
+
 def client(timeout):
     zk = KazooClient(hosts=sys.argv[1], timeout=timeout)
     zk.start(timeout=30)
@@ -18,19 +21,17 @@ def client(timeout):
 
 
 if len(sys.argv) == 3:
-    client(2).create("/silent", ephemeral=True)
+    client(TIMEOUT).create("/silent", ephemeral=True)
     os._exit(0)
 
-zk = client(10)
+zk = client(20)
 subprocess.run([sys.executable, *sys.argv, "die"], check=True)
 zk.sync("/")
 assert zk.exists("/silent"), "the ephemeral node outlives its client's connection"
 begun = time.monotonic()
 while zk.exists("/silent"):
-    assert time.monotonic() - begun < 20, "the session outlives its timeout"
+    assert time.monotonic() - begun < 60, "the session outlives its timeout"
     time.sleep(0.05)
-took = time.monotonic() - begun
-assert took > 1, f"expired after {took} s"
 zk.stop()
 zk.close()
 print("ok")

@@ -11,8 +11,8 @@ import time
 
 from kazoo.client import KazooClient
 
-zk = KazooClient(hosts=sys.argv[1], timeout=10)
-zk.start(timeout=30)
+zk = KazooClient(hosts=sys.argv[1], timeout=20)
+zk.start(timeout=60)
 states = []
 zk.add_listener(states.append)
 zk.ensure_path("/failover")

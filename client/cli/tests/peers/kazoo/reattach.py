@@ -9,10 +9,10 @@ import time
 
 from kazoo.client import KazooClient, KazooState
 
-PATIENCE = 30
+PATIENCE = 60
 
 states = []
-zk = KazooClient(hosts=sys.argv[1], timeout=10)
+zk = KazooClient(hosts=sys.argv[1], timeout=20)
 zk.add_listener(states.append)
 zk.start(timeout=PATIENCE)
 session = zk.client_id
