@@ -40,6 +40,7 @@ pub const KEYS: &[&str] = &[
     "maxClientCnxns",
     "4lw.commands.whitelist",
     "jute.maxbuffer",
+    "preAllocSize",
     "peerType",
     "quorumListenOnAllIPs",
     "electionTimeoutMs",
@@ -159,6 +160,9 @@ pub struct Config {
     /// `jute.maxbuffer`: the largest request frame in bytes, default 4 MiB + 64 KiB. The size of
     /// one node's data is bounded apart from it, by a limit that the ensemble keeps.
     pub jute_max_buffer: usize,
+    /// `preAllocSize`, KiB, default 65536: the size of the raft log's files, in bytes here. As much again
+    /// is kept in reserve, and a node with less than four times of it free counts as short of space.
+    pub pre_alloc_bytes: u64,
     /// The `server.N` lines by N; one made up for a node that stands alone.
     pub servers: Vec<Server>,
     /// `quorumListenOnAllIPs`, default false: peers may connect on every interface.
@@ -232,6 +236,7 @@ impl Config {
                 crate::limits::JUTE_MAX_BUFFER_BYTES,
                 1024..=crate::limits::JUTE_MAX_BUFFER_HIGHEST_BYTES,
             )?,
+            pre_alloc_bytes: from.number("preAllocSize", 64 << 10, 64..=4 << 20)? << 10,
             servers,
             quorum_listen_on_all_ips: from.boolean("quorumListenOnAllIPs", false)?,
             election_timeout: from.millis("electionTimeoutMs", 500, 50..=60_000)?,

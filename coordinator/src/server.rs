@@ -30,6 +30,7 @@ use crate::request::{Closed, FrontDoor, FrontDoorConfig, Published, ReadIndex, R
 use crate::session::SessionId;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
+use crate::storage::raft_log::LogOptions;
 use crate::storage::{HistoryBounds, StateFolder, StoreError};
 use crate::wire::grpc;
 use crate::wire::listener::Listener;
@@ -125,7 +126,7 @@ impl Server {
         let flushed = FlushedIndex::default();
         let applier = PublishedApplier::new(Arc::clone(&published), folder, flushed.clone());
         let consensus = start_consensus(&config, boot, applier, &published)?;
-        let flusher = Flusher::start(Arc::clone(&published), flushed);
+        let flusher = Flusher::start(Arc::clone(&published), flushed, config.data_dir.clone());
         let flusher = flusher.map_err(RunError::Thread)?;
         let replicator = Arc::new(Replicated(consensus.clone()));
         let runtime = tokio::runtime::Handle::current();
@@ -300,6 +301,13 @@ fn consensus_config(config: &Config, boot: u64) -> ConsensusConfig {
         report_period_ms: (millis(config.tick) / 2).min(shortest_ms / 4).max(1),
         shortest_session_timeout_ms: shortest_ms,
         forward_deadline_ms: millis(forward_deadline(config)),
+        state_folder: Some(config.data_dir.clone()),
+        log: LogOptions {
+            segment_bytes: config.pre_alloc_bytes,
+            ..LogOptions::default()
+        },
+        ballast_bytes: config.pre_alloc_bytes,
+        watermark_bytes: 4 * config.pre_alloc_bytes,
         ..ConsensusConfig::new(config.node, boot, members, folder)
     }
 }

@@ -64,7 +64,11 @@ impl Node {
     /// The state is on the disk now, as it is every few seconds anyway.
     fn persist(&mut self) {
         self.flusher.take().unwrap().stop();
-        let flusher = Flusher::start(Arc::clone(&self.published), self.flushed.clone());
+        let flusher = Flusher::start(
+            Arc::clone(&self.published),
+            self.flushed.clone(),
+            std::env::temp_dir(),
+        );
         self.flusher = Some(flusher.unwrap());
     }
 }
@@ -155,7 +159,8 @@ impl Ensemble {
         let handle = runtime.handle();
         let applier = Box::new(applier);
         let consensus = Consensus::start(&config, listeners, applier, &unanswered, handle).unwrap();
-        let flusher = Flusher::start(Arc::clone(&published), flushed.clone()).unwrap();
+        let flusher =
+            Flusher::start(Arc::clone(&published), flushed.clone(), self.folder(node)).unwrap();
         let node_started = Node {
             runtime,
             consensus,

@@ -41,7 +41,6 @@ const IGNORED: &[&str] = &[
     "netty.",
     "nio.",
     "observerMasterPort",
-    "preAllocSize",
     "quorumCnxnTimeoutMs",
     "readonlymode.enabled",
     "reconfigEnabled",

@@ -59,11 +59,14 @@ pub struct ConsensusConfig {
     pub commands_in_flight: usize,
     /// Bytes of applied entries kept in the log for followers that lag.
     pub log_reserve_bytes: u64,
+    /// Folder of the state, if the space of its disk counts too.
+    pub state_folder: Option<PathBuf>,
     /// Files of the raft log.
     pub log: LogOptions,
     /// Size of the file given up when the disk is nearly full; 0: none.
     pub ballast_bytes: u64,
-    /// Below so many free bytes the leader admits only what frees space or concerns sessions; 0: never.
+    /// Below so many free bytes this node is short: it admits as a leader only what frees space or concerns
+    /// sessions, and leaves leading to others; 0: never.
     pub watermark_bytes: u64,
 }
 
@@ -86,6 +89,7 @@ impl ConsensusConfig {
             entry_bytes: 1 << 20,
             commands_in_flight: 65_536,
             log_reserve_bytes: 64 << 20,
+            state_folder: None,
             log: LogOptions::default(),
             ballast_bytes: 64 << 20,
             watermark_bytes: 256 << 20,

@@ -196,6 +196,13 @@ impl Core {
             .map_err(|_| ProposeError::Busy)
     }
 
+    /// Whether voters with an equally long log are to refuse this node, so that one of them leads.
+    pub fn set_reluctant(&mut self, reluctant: bool) {
+        // A node of term 0 must not be made to refuse: raft 0.7 panics then. Its log is empty.
+        let reluctant = reluctant && self.last_index() > 0;
+        self.raw.raft.set_priority(-i64::from(reluctant));
+    }
+
     /// What is to be done since the last call.
     pub fn take_outputs(&mut self) -> Outputs {
         self.collect();

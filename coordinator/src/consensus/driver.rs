@@ -34,6 +34,7 @@ use super::handle::{ReadIndexError, Shared};
 use super::node::NodeInput;
 use super::status::Status;
 use super::transport::LinkEvent;
+use crate::storage::raft_log::Space;
 
 pub use start::start;
 
@@ -57,8 +58,8 @@ pub enum Event {
         sessions: Vec<LiveSession>,
         digest: u64,
     },
-    /// From the log thread.
-    SpaceLow(bool),
+    /// From the log thread: the disk is nearly full, or no longer is.
+    Space(Space),
     /// From the apply thread, and from transfers.
     Node(Box<NodeInput>),
     /// Another thread can't go on.

@@ -18,7 +18,7 @@ use super::status::Status;
 use crate::session::SessionId;
 use crate::session::report::Heard;
 use crate::state_machine::Command;
-use crate::storage::raft_log::LogError;
+use crate::storage::raft_log::{Disk, FileDisk, LogError};
 
 /// Why a node could not start its part in consensus.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,26 @@ impl Consensus {
         unanswered: &Arc<dyn Unanswered>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self, StartError> {
-        let running = driver::start(config, listeners, applier, unanswered, runtime)?;
+        let disk = FileDisk::new(&config.folder.join("raft")).map_err(|source| StartError::Io {
+            operation: "the folder of the raft log",
+            source,
+        })?;
+        Self::start_on(disk, config, listeners, applier, unanswered, runtime)
+    }
+
+    /// As [`Consensus::start`], with the raft log on a disk of the caller's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_on(
+        disk: impl Disk + 'static,
+        config: &ConsensusConfig,
+        listeners: Listeners,
+        applier: Box<dyn Applier>,
+        unanswered: &Arc<dyn Unanswered>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self, StartError> {
+        let running = driver::start(disk, config, listeners, applier, unanswered, runtime)?;
         let inner = Inner {
             events: running.events,
             shared: running.shared,

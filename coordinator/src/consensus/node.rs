@@ -21,12 +21,12 @@ use crate::session::expiry_queue::ExpiryQueue;
 use crate::session::report::{Report, Reporter};
 use crate::state_machine::Command;
 
+use standing::Short;
+
 pub use interface::{Effects, NodeConfig, NodeInput, Now, PeerMessage, Start};
 
 /// The largest command.
 pub const COMMAND_BYTES: usize = 64 << 20;
-/// Between two attempts to hand leadership to a node with space, milliseconds.
-const HAND_OVER_MS: u64 = 5_000;
 /// An unused checkpoint is kept this long for whoever asks next, milliseconds.
 const CHECKPOINT_KEPT_MS: u64 = 10_000;
 /// Deadlines are looked at this often, milliseconds.
@@ -74,8 +74,7 @@ pub struct Node {
     armed: bool,
     leaderless_since_ms: u64,
     checked_ms: u64,
-    space_low: bool,
-    hand_over_at_ms: u64,
+    short: Short,
     member: bool,
     /// Something to the leader was dropped: the stream begins again with the next check.
     resend: bool,
@@ -109,8 +108,7 @@ impl Node {
             armed: false,
             leaderless_since_ms: now.ms,
             checked_ms: now.ms,
-            space_low: false,
-            hand_over_at_ms: 0,
+            short: Short::default(),
             resend: false,
             checkpoint: Checkpoint::default(),
             now,
@@ -167,7 +165,7 @@ impl Node {
                 let report = self.reporter.report(now.ms, heard);
                 self.report(report);
             }
-            NodeInput::SpaceLow(low) => self.space_low = low,
+            NodeInput::SpaceLow(low) => self.space_changed(low),
         }
     }
 
@@ -229,13 +227,6 @@ impl Node {
         self.known.is_none() && now.ms >= self.leaderless_since_ms + self.config.forward_deadline_ms
     }
 
-    /// Hands leadership over, if this node has it and someone can take it.
-    pub fn hand_over(&mut self) {
-        if let Some(to) = self.core.best_successor() {
-            self.core.handle(Input::Transfer(to));
-        }
-    }
-
     /// Raft.
     pub fn core(&self) -> &Core {
         &self.core
@@ -257,7 +248,7 @@ impl Node {
             applied: self.core.applied_index(),
             first_index: self.core.view().base().index + 1,
             last_index: self.core.last_index(),
-            space_low: self.space_low,
+            space_low: self.short.own,
             members: self.core.members(),
         }
     }
@@ -278,15 +269,13 @@ impl Node {
             self.checked_ms = now.ms;
             self.check_deadlines();
         }
-        if self.space_low && self.led_term.is_some() && now.ms >= self.hand_over_at_ms {
-            self.hand_over_at_ms = now.ms + HAND_OVER_MS;
-            self.hand_over();
-        }
+        self.leave_leading_to_others();
     }
 
     fn check_deadlines(&mut self) {
         let now = self.now;
         self.compare_states();
+        self.tell_standing();
         if std::mem::take(&mut self.resend) {
             self.forwarder.link_renewed(self.forwarder.sent_to());
         }
@@ -348,9 +337,14 @@ impl Node {
             PeerMessage::Reported { boot, sequence } if boot == self.config.boot => {
                 self.reporter.acknowledged(sequence);
             }
-            PeerMessage::Standing { index, digest, .. } => {
-                self.agreement
-                    .heard(self.now.ms, (from, boot), index, digest);
+            PeerMessage::Standing {
+                index,
+                digest,
+                space_low,
+            } => {
+                let now_ms = self.now.ms;
+                self.agreement.heard(now_ms, (from, boot), index, digest);
+                self.short.set_peer(from, space_low);
             }
             // For a former life of this node, or in another's name.
             _ => {}
@@ -413,7 +407,8 @@ impl Node {
         }
         self.agreement
             .applied(self.now.ms, index, &feedback.digests);
-        self.forwarder.applied(term, &feedback.own);
+        let refused = self.forwarder.applied(term, &feedback.own);
+        self.not_done(refused, NotDone::NoSpace);
         self.core.handle(Input::Applied(index));
         if !self.armed && self.led_term == Some(term) && self.core.leads(term) {
             self.armed = true;

@@ -3,7 +3,12 @@
 //! Several times a second everything that waits is written as one batch, which costs `apply` two
 //! moments of the lock. Less often the database is told to put it on the disk; only then may the
 //! raft log be cut up to it.
+//!
+//! A database that meets a full disk can't go on until it is opened anew. So nothing is given to it while
+//! there is no room for what it would write: what was applied waits in memory, and the raft log, where it
+//! stands too, is not cut.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::published::Published;
 use crate::clock;
 use crate::consensus::Fatal;
+use crate::storage::raft_log::free_bytes;
 use crate::storage::{StoreError, write_behind};
 
 /// Between two batches.
@@ -23,6 +29,9 @@ const PERSIST_PERIOD: Duration = Duration::from_secs(5);
 
 /// ... unless so much was written before.
 const PERSIST_BYTES: usize = 64 << 20;
+
+/// Free bytes that are left alone, for what the database writes beside the state.
+const SPARE_BYTES: u64 = 1 << 20;
 
 /// Up to which index the state survives a loss of power.
 #[derive(Debug, Clone, Default)]
@@ -47,13 +56,17 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// Starts it.
-    pub fn start(published: Arc<Published>, flushed: FlushedIndex) -> std::io::Result<Self> {
+    /// Starts it; the state is kept on the disk of `folder`.
+    pub fn start(
+        published: Arc<Published>,
+        flushed: FlushedIndex,
+        folder: PathBuf,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("flush".to_owned())
             .spawn(move || {
-                if let Err(error) = run(&published, &flushed, &stopped) {
+                if let Err(error) = run(&published, &flushed, &folder, &stopped) {
                     published.fatal(&Fatal::new(format!("flush: {error}")));
                 }
             })?;
@@ -73,15 +86,31 @@ impl Flusher {
 fn run(
     published: &Published,
     flushed: &FlushedIndex,
+    folder: &Path,
     stopped: &mpsc::Receiver<()>,
 ) -> Result<(), StoreError> {
     let mut persisted_at = clock::now();
     let mut written_bytes = 0;
+    let mut full = false;
     loop {
         let stop = match stopped.recv_timeout(WRITE_PERIOD) {
             Err(RecvTimeoutError::Timeout) => false,
             Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
         };
+        let room = has_room(folder, written_bytes + pending_bytes(published));
+        if full == room {
+            full = !room;
+            tracing::warn!(full, "the state waits in memory while its disk is full");
+        }
+        if full {
+            if stop {
+                tracing::warn!(
+                    "what the state's disk has no room for is applied anew from the raft log"
+                );
+                return Ok(());
+            }
+            continue;
+        }
         written_bytes += pending_bytes(published);
         let db = write_behind(|with| with(published.lock().state_mut().store_mut()))?;
         let now = clock::now();
@@ -101,6 +130,12 @@ fn run(
             return Ok(());
         }
     }
+}
+
+/// Whether the disk has room for what may be written now: that much, twice while it is compacted.
+fn has_room(folder: &Path, bytes: usize) -> bool {
+    // A disk that can't be asked is left to the database to complain of.
+    free_bytes(folder).map_or(true, |free| free >= 2 * bytes as u64 + SPARE_BYTES)
 }
 
 fn pending_bytes(published: &Published) -> usize {

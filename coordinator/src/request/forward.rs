@@ -219,11 +219,13 @@ impl Forwarder {
     }
 
     /// Entries up to one of `term` were applied, without a gap since the last call; `own` are the requests of
-    /// this node and boot among them, in order. Returns how many commands got their outcome.
-    pub fn applied(&mut self, term: u64, own: &[u64]) -> usize {
-        let before = self.len();
+    /// this node and boot among them, in order. Returns the requests that are found to be refused: the leader
+    /// takes numbers in order, so what has no outcome before one that has was refused, and stays so. To send
+    /// it again in a later term would put it behind its successors.
+    pub fn applied(&mut self, term: u64, own: &[u64]) -> Vec<u64> {
+        let mut refused = Vec::new();
         for &request in own {
-            self.settle(request);
+            self.settle(request, &mut refused);
         }
         self.applied_term = self.applied_term.max(term);
         if self.applied_term > self.sent_term {
@@ -233,7 +235,7 @@ impl Forwarder {
             }
             self.transmit = 0;
         }
-        before - self.len()
+        refused
     }
 
     /// The leader of `term` refused these numbers for good: they were taken by nobody and never will be.
@@ -282,15 +284,15 @@ impl Forwarder {
             .collect()
     }
 
-    fn settle(&mut self, request: u64) {
+    fn settle(&mut self, request: u64, refused: &mut Vec<u64>) {
         // Entries keep the order of the numbers, so it nearly always stands first.
-        if let Some(at) = self
-            .sent
-            .iter()
-            .position(|sent| sent.waiting.request == request)
-        {
-            self.remove_sent(at);
-        }
+        let mut sent = self.sent.iter();
+        let Some(at) = sent.position(|sent| sent.waiting.request == request) else {
+            return;
+        };
+        refused.extend(self.sent.drain(..at).map(|sent| sent.waiting.request));
+        self.transmit = self.transmit.saturating_sub(at);
+        self.remove_sent(0);
     }
 
     fn remove_sent(&mut self, at: usize) -> Option<u64> {

@@ -28,7 +28,8 @@ fn numbers_have_no_gaps_and_begin_anew_in_each_term() {
     assert_eq!(sent(&mut forwarder), [(3, 1, vec![1, 2, 3, 4])]);
     forwarder.submit(5, 0, Bytes::from_static(&[5]));
     assert_eq!(sent(&mut forwarder), [(3, 5, vec![5])]);
-    assert_eq!(forwarder.applied(3, &[1, 2, 3, 4, 5]), 5);
+    forwarder.applied(3, &[1, 2, 3, 4, 5]);
+    assert!(forwarder.is_empty());
     forwarder.set_target(Some((4, 2)));
     forwarder.submit(6, 0, Bytes::from_static(&[6]));
     assert_eq!(sent(&mut forwarder), [(4, 1, vec![6])]);
@@ -257,4 +258,16 @@ fn a_refusal_is_told_again_to_an_origin_that_resends() {
         [(3, 1, vec![1]), (3, 3, vec![3, 4])],
         "a run has no gaps"
     );
+}
+
+#[test]
+fn what_was_refused_unheard_does_not_go_behind_its_successors() {
+    let mut forwarder = forwarder();
+    forwarder.set_target(Some((3, 1)));
+    sent(&mut forwarder);
+    // The leader refused 2 and took the others; its word of that was lost, and so was it.
+    assert_eq!(forwarder.applied(3, &[1, 3]), [2]);
+    forwarder.set_target(Some((4, 2)));
+    assert_eq!(forwarder.applied(4, &[]), [0_u64; 0]);
+    assert_eq!(sent(&mut forwarder), [(4, 1, vec![4])]);
 }

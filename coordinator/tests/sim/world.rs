@@ -114,6 +114,10 @@ impl World {
             let at = self.any();
             self.members[at].paused_until = self.now + self.chance.below(2_500);
         }
+        if self.chance.once_in(900) {
+            let (at, low) = (self.any(), self.chance.once_in(2));
+            self.members[at].handle(self.now, NodeInput::SpaceLow(low));
+        }
         if self.chance.once_in(400) {
             self.cut_links();
         }
@@ -195,6 +199,7 @@ impl World {
             if member.up.is_none() {
                 member.start(self.now, size, &mut self.chance);
             }
+            member.handle(self.now, NodeInput::SpaceLow(false));
         }
     }
 

@@ -62,16 +62,21 @@ impl Core {
         self.raw.raft.prs().get(self.config.node).is_some()
     }
 
-    /// The most advanced other voter: who should lead instead.
-    pub fn best_successor(&self) -> Option<u64> {
+    /// The most advanced of the other voters that `may`: who should lead instead.
+    pub fn best_successor(&self, may: impl Fn(u64) -> bool) -> Option<u64> {
         let progress = self.raw.raft.prs();
         let others = self
             .voters()
             .into_iter()
             .filter(|&id| id != self.config.node);
         others
-            .filter(|&id| progress.get(id).is_some_and(|p| p.recent_active))
+            .filter(|&id| may(id) && progress.get(id).is_some_and(|p| p.recent_active))
             .max_by_key(|&id| progress.get(id).map_or(0, |p| p.matched))
+    }
+
+    /// Shortest time without a leader before an election, milliseconds.
+    pub fn election_ms(&self) -> u64 {
+        self.config.election_ticks as u64 * self.config.tick_ms
     }
 
     /// Everyone in the configuration.

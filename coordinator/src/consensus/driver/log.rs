@@ -1,22 +1,52 @@
 //! The log thread: the only writer of the raft log. One record and one fdatasync for all that is queued.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use super::{Event, LogJob};
 use crate::consensus::applier::Fatal;
 use crate::consensus::pending::Pending;
-use crate::storage::raft_log::{Ballast, Disk, RaftLog};
+use crate::storage::raft_log::{Ballast, Disk, RaftLog, Space, free_bytes};
 
 /// Bytes of entries in one record, unless a single entry is larger.
 const RECORD_BYTES: usize = 16 << 20;
 /// How often the disk's space is looked at.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 
+/// What is looked at to tell whether space is short.
+#[derive(Debug)]
+pub struct Watched {
+    /// The reserve; without one, only the spare files count.
+    pub ballast: Option<Ballast>,
+    /// The state's folder, which may be on another disk.
+    pub state_folder: Option<PathBuf>,
+}
+
+impl Watched {
+    fn look<D: Disk>(&mut self, log: &mut RaftLog<D>) -> Result<Space, Fatal> {
+        let spare = log
+            .prepare_spares()
+            .map_err(|e| Fatal::new(e.to_string()))?;
+        let unknown = |e: std::io::Error| Fatal::new(format!("the disk's space is not known: {e}"));
+        let mut space = Space::default();
+        if let Some(ballast) = &mut self.ballast {
+            let elsewhere = self
+                .state_folder
+                .as_deref()
+                .map_or(Ok(u64::MAX), free_bytes);
+            let elsewhere = elsewhere.map_err(unknown)?;
+            space = ballast.check(log.disk(), elsewhere).map_err(unknown)?;
+        }
+        space.low |= !spare;
+        Ok(space)
+    }
+}
+
 /// Runs until the raft thread is gone.
 pub fn run<D: Disk>(
     mut log: RaftLog<D>,
-    mut ballast: Option<Ballast>,
+    mut watched: Watched,
     jobs: &Receiver<LogJob>,
     events: &Sender<Event>,
 ) -> Result<(), Fatal> {
@@ -26,20 +56,10 @@ pub fn run<D: Disk>(
         let now = crate::clock::now();
         if now >= next_check {
             next_check = now + SPACE_CHECK;
-            let spare = log
-                .prepare_spares()
-                .map_err(|e| Fatal::new(e.to_string()))?;
-            let short = match ballast.as_mut().map(|ballast| ballast.check(log.disk())) {
-                Some(space) => {
-                    space
-                        .map_err(|e| Fatal::new(format!("the disk's space is not known: {e}")))?
-                        .low
-                }
-                None => false,
-            };
-            if low != (short || !spare) {
-                low = !low;
-                notify(events, Event::SpaceLow(low));
+            let space = watched.look(&mut log)?;
+            if low != space.low {
+                low = space.low;
+                notify(events, Event::Space(space));
             }
         }
         let first = match jobs.recv_timeout(next_check.saturating_duration_since(now)) {

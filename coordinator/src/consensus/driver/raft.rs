@@ -20,6 +20,7 @@ use crate::consensus::handle::{ReadIndexError, Shared};
 use crate::consensus::node::{Effects, Node, NodeInput, Now, PeerMessage};
 use crate::consensus::status::Status;
 use crate::consensus::transport::{Identity, LinkEvent, Transport};
+use crate::storage::raft_log::Space;
 
 /// Events taken before what they ask for is carried out.
 const EVENTS_PER_ROUND: usize = 4_096;
@@ -201,9 +202,9 @@ impl RaftThread {
                 };
                 self.node.handle(now, installed);
             }
-            Event::SpaceLow(low) => {
-                tracing::warn!(low, "the disk's space passed the watermark");
-                self.node.handle(now, NodeInput::SpaceLow(low));
+            Event::Space(space) => {
+                say_space(space);
+                self.node.handle(now, NodeInput::SpaceLow(space.low));
             }
             Event::Node(input) => self.node.handle(now, *input),
             Event::Failed => return false,
@@ -226,7 +227,7 @@ impl RaftThread {
 
     /// Whether a gentle stop has come to its end.
     fn is_over(&mut self, now: Instant) -> bool {
-        let alone = !self.node.core().is_leader() || self.node.core().best_successor().is_none();
+        let alone = !self.node.core().is_leader() || !self.node.has_successor();
         match &mut self.stopping {
             Some(stopping) if alone || now >= stopping.deadline => {
                 if let Some(stopped) = stopping.stopped.take() {
@@ -401,5 +402,14 @@ impl RaftThread {
                 changed
             });
         }
+    }
+}
+
+fn say_space(space: Space) {
+    let free_bytes = space.free_bytes;
+    if space.low {
+        tracing::warn!(free_bytes, "the disk is nearly full: others are to lead");
+    } else {
+        tracing::info!(free_bytes, "the disk has space again");
     }
 }

@@ -24,7 +24,7 @@ use crate::consensus::handle::{Shared, StartError};
 use crate::consensus::node::{Node, NodeConfig, Now, Start};
 use crate::consensus::transport::{Events, Identity, Transport};
 use crate::session::report::{Heard, grace_ms};
-use crate::storage::raft_log::{Ballast, FileDisk, RaftLog};
+use crate::storage::raft_log::{Ballast, Disk, RaftLog};
 
 fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
     move |source| StartError::Io { operation, source }
@@ -32,6 +32,7 @@ fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
 
 /// See [`Consensus::start`](crate::consensus::Consensus::start).
 pub fn start(
+    disk: impl Disk + 'static,
     config: &ConsensusConfig,
     listeners: Listeners,
     applier: Box<dyn Applier>,
@@ -42,8 +43,6 @@ pub fn start(
     // Transfers that did not end are worth nothing.
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).map_err(io("the folder for checkpoints"))?;
-    let disk =
-        FileDisk::new(&config.folder.join("raft")).map_err(io("the folder of the raft log"))?;
     let (log, node) = open(config, disk, applier.as_ref())?;
 
     let (events, queue) = mpsc::channel();
@@ -52,8 +51,11 @@ pub fn start(
     let (publish, status) = watch::channel(Arc::new(node.status()));
     let shared = Arc::new(shared(config));
     let links = link(config, listeners, &aside, &events, runtime)?;
-    let ballast = (config.watermark_bytes > 0)
-        .then(|| Ballast::new(config.ballast_bytes, config.watermark_bytes));
+    let watched = log::Watched {
+        ballast: (config.watermark_bytes > 0)
+            .then(|| Ballast::new(config.ballast_bytes, config.watermark_bytes)),
+        state_folder: config.state_folder.clone(),
+    };
     let (log_events, apply_events) = (events.clone(), events.clone());
     let apply_log = log_jobs.clone();
     let jobs = (log_jobs, apply_jobs);
@@ -71,7 +73,7 @@ pub fn start(
     };
     thread(
         "log",
-        Box::new(move || log::run(log, ballast, &log_queue, &log_events)),
+        Box::new(move || log::run(log, watched, &log_queue, &log_events)),
     )?;
     let apply = move || apply::run(applier, &apply_queue, &apply_log, &apply_events);
     thread("apply", Box::new(apply))?;
@@ -86,11 +88,11 @@ pub fn start(
 type Body = Box<dyn FnOnce() -> Result<(), Fatal> + Send>;
 
 /// Opens the log and makes a node of it and of what the state holds.
-fn open(
+fn open<D: Disk>(
     config: &ConsensusConfig,
-    disk: FileDisk,
+    disk: D,
     applier: &dyn Applier,
-) -> Result<(RaftLog<FileDisk>, Node), StartError> {
+) -> Result<(RaftLog<D>, Node), StartError> {
     let (mut log, recovered) = RaftLog::open(disk, config.log.clone())?;
     let applied = applier.applied();
     let recovered = log.reconcile(recovered, applied)?;

@@ -28,7 +28,7 @@ impl Node {
         // What is queued belongs to the term that is led now, in this very step.
         self.follow_leadership();
         let batcher = &mut self.batcher;
-        let space_low = self.space_low;
+        let space_low = self.short.own;
         let accepted = self.intake.offer(origin, run, |command| {
             if !batcher.has_room() {
                 return Admission::Full;
@@ -42,6 +42,7 @@ impl Node {
             Admission::Take
         });
         if !accepted.refused.is_empty() {
+            self.short.say_refused();
             let (node, boot) = origin;
             self.answer(
                 node,

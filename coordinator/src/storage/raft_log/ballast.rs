@@ -38,15 +38,16 @@ impl Ballast {
         }
     }
 
-    /// Looks at the disk; gives the reserve up or takes it back.
+    /// Looks at the disk; gives the reserve up or takes it back. `elsewhere` are the free bytes of another
+    /// disk that counts too.
     ///
     /// # Errors
     /// When the disk can't be asked; being full is no error here.
-    pub fn check<D: Disk>(&mut self, disk: &D) -> io::Result<Space> {
+    pub fn check<D: Disk>(&mut self, disk: &D, elsewhere: u64) -> io::Result<Space> {
         if !self.held {
             self.held = disk.list()?.iter().any(|name| name == NAME);
         }
-        let free_bytes = disk.free_bytes()?;
+        let free_bytes = disk.free_bytes()?.min(elsewhere);
         if free_bytes < self.watermark_bytes {
             if std::mem::take(&mut self.held) {
                 disk.remove(NAME)?;
@@ -76,7 +77,7 @@ mod tests {
         disk.set_capacity(1_000);
         let mut ballast = Ballast::new(300, 200);
         assert_eq!(
-            ballast.check(&disk).unwrap(),
+            ballast.check(&disk, u64::MAX).unwrap(),
             Space {
                 free_bytes: 1_000,
                 low: false
@@ -84,13 +85,18 @@ mod tests {
         );
         assert_eq!(disk.free_bytes().unwrap(), 700);
         disk.set_capacity(450);
-        assert!(ballast.check(&disk).unwrap().low, "150 bytes are left");
+        assert!(
+            ballast.check(&disk, u64::MAX).unwrap().low,
+            "150 bytes are left"
+        );
         assert_eq!(disk.free_bytes().unwrap(), 450, "the ballast is gone");
         assert!(
-            ballast.check(&disk).unwrap().low,
+            ballast.check(&disk, u64::MAX).unwrap().low,
             "not healed by its own gift alone"
         );
         disk.set_capacity(600);
-        assert!(!ballast.check(&disk).unwrap().low);
+        assert!(!ballast.check(&disk, u64::MAX).unwrap().low);
+        assert!(ballast.check(&disk, 100).unwrap().low, "another disk");
+        assert!(!ballast.check(&disk, 600).unwrap().low);
     }
 }

@@ -31,7 +31,7 @@ use std::io;
 use raft::eraftpb::{Entry, HardState};
 
 pub use ballast::{Ballast, Space};
-pub use disk::{Disk, DiskFile, FileDisk};
+pub use disk::{Disk, DiskFile, FileDisk, free_bytes};
 pub use memory::MemoryDisk;
 pub use record::{Position, SEGMENT_HEADER_BYTES};
 
