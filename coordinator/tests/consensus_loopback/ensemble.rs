@@ -1,6 +1,4 @@
-//! Real threads, files and sockets: nodes of one process over loopback, with a recorder for a state.
-
-#![allow(clippy::unwrap_used)] // a test: what fails, panics
+//! The harness: a recorder for a state, and an ensemble of nodes in one process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,20 +14,20 @@ use tokio::runtime::Runtime;
 use zweig_coordinator::clock;
 use zweig_coordinator::consensus::{
     Applier, CheckpointMark, Committed, CommittedData, Consensus, ConsensusConfig, Fatal, Feedback,
-    Listeners, LiveSession, Member, NotDone, Position, Role, Unanswered,
+    Listeners, LiveSession, Member, NotDone, Position, Unanswered,
 };
 use zweig_coordinator::session::SessionId;
 use zweig_coordinator::state_machine::{Command, Entry, Op, Origin};
 use zweig_coordinator::storage::raft_log::LogOptions;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What one node has applied.
 #[derive(Default)]
-struct Applied {
-    at: Position,
-    commands: Vec<Origin>,
-    digest: u64,
+pub struct Applied {
+    pub at: Position,
+    pub commands: Vec<Origin>,
+    pub digest: u64,
 }
 
 impl Applied {
@@ -41,13 +39,13 @@ impl Applied {
 }
 
 /// Keeps every command's origin; durable at once, in the file `state`.
-struct Recorder {
-    node: u64,
-    boot: u64,
-    file: std::path::PathBuf,
-    seen: Arc<Mutex<Applied>>,
+pub struct Recorder {
+    pub node: u64,
+    pub boot: u64,
+    pub file: std::path::PathBuf,
+    pub seen: Arc<Mutex<Applied>>,
     /// Its next command goes wrong.
-    spoilt: Arc<AtomicBool>,
+    pub spoilt: Arc<AtomicBool>,
 }
 
 impl Recorder {
@@ -67,7 +65,7 @@ impl Recorder {
     }
 }
 
-fn encode(applied: &Applied) -> Vec<u8> {
+pub fn encode(applied: &Applied) -> Vec<u8> {
     let mut words = vec![applied.at.index, applied.at.term];
     words.extend(
         applied
@@ -78,7 +76,7 @@ fn encode(applied: &Applied) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-fn decode(bytes: &[u8]) -> Applied {
+pub fn decode(bytes: &[u8]) -> Applied {
     let words: Vec<u64> = bytes
         .chunks_exact(8)
         .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
@@ -178,8 +176,8 @@ impl Applier for Recorder {
 }
 
 #[derive(Default)]
-struct Loud {
-    fatal: Mutex<Option<String>>,
+pub struct Loud {
+    pub fatal: Mutex<Option<String>>,
 }
 
 impl Unanswered for Loud {
@@ -197,29 +195,29 @@ impl Unanswered for Loud {
     }
 }
 
-struct Node {
-    runtime: Option<Runtime>,
-    consensus: Consensus,
-    seen: Arc<Mutex<Applied>>,
-    spoilt: Arc<AtomicBool>,
-    loud: Arc<Loud>,
-    boot: u64,
+pub struct Node {
+    pub runtime: Option<Runtime>,
+    pub consensus: Consensus,
+    pub seen: Arc<Mutex<Applied>>,
+    pub spoilt: Arc<AtomicBool>,
+    pub loud: Arc<Loud>,
+    pub boot: u64,
 }
 
-struct Ensemble {
-    folder: TempDir,
-    members: BTreeMap<u64, Member>,
-    nodes: BTreeMap<u64, Node>,
-    boots: AtomicU64,
-    reserve_bytes: u64,
+pub struct Ensemble {
+    pub folder: TempDir,
+    pub members: BTreeMap<u64, Member>,
+    pub nodes: BTreeMap<u64, Node>,
+    pub boots: AtomicU64,
+    pub reserve_bytes: u64,
 }
 
-fn listen(address: &str) -> TcpListener {
+pub fn listen(address: &str) -> TcpListener {
     TcpListener::bind(address).unwrap()
 }
 
 impl Ensemble {
-    fn start(size: u64) -> Self {
+    pub fn start(size: u64) -> Self {
         let mut bound = BTreeMap::new();
         let mut members = BTreeMap::new();
         for id in 1..=size {
@@ -253,7 +251,7 @@ impl Ensemble {
         ensemble
     }
 
-    fn start_node(&mut self, id: u64, listeners: Listeners) {
+    pub fn start_node(&mut self, id: u64, listeners: Listeners) {
         let boot = self.boots.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.path().join(id.to_string());
         fs::create_dir_all(&folder).unwrap();
@@ -300,14 +298,14 @@ impl Ensemble {
     }
 
     /// As `kill -9` does: sockets close, nothing is said.
-    fn kill(&mut self, id: u64) {
+    pub fn kill(&mut self, id: u64) {
         let mut node = self.nodes.remove(&id).unwrap();
         let runtime = node.runtime.take().unwrap();
         drop(node.consensus);
         runtime.shutdown_timeout(Duration::from_secs(1));
     }
 
-    fn restart(&mut self, id: u64) {
+    pub fn restart(&mut self, id: u64) {
         let member = self.members[&id].clone();
         let deadline = clock::now() + DEADLINE;
         // The killed node's tasks may hold the port for a moment.
@@ -325,7 +323,7 @@ impl Ensemble {
         self.start_node(id, listeners);
     }
 
-    fn leader(&self) -> u64 {
+    pub fn leader(&self) -> u64 {
         let mut leader = 0;
         wait("a leader that all know", || {
             let known: Vec<_> = self
@@ -339,7 +337,7 @@ impl Ensemble {
         leader
     }
 
-    fn submit(&self, id: u64, requests: std::ops::Range<u64>) {
+    pub fn submit(&self, id: u64, requests: std::ops::Range<u64>) {
         let node = &self.nodes[&id];
         let commands = requests
             .map(|request| command(id, node.boot, request))
@@ -348,7 +346,7 @@ impl Ensemble {
     }
 
     /// Every node has applied exactly these requests of that life, in this order.
-    fn wait_applied(&self, id: u64, boot: u64, requests: std::ops::Range<u64>) {
+    pub fn wait_applied(&self, id: u64, boot: u64, requests: std::ops::Range<u64>) {
         for (at, node) in &self.nodes {
             let of = |seen: &Applied| -> Vec<u64> {
                 let own = seen
@@ -366,7 +364,7 @@ impl Ensemble {
     }
 }
 
-fn command(node: u64, boot: u64, request: u64) -> Command {
+pub fn command(node: u64, boot: u64, request: u64) -> Command {
     Command {
         origin: Origin {
             node,
@@ -386,7 +384,7 @@ fn command(node: u64, boot: u64, request: u64) -> Command {
     }
 }
 
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = clock::now() + DEADLINE;
     while !done() {
         assert!(clock::now() < deadline, "waited too long for {what}");
@@ -394,148 +392,10 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn block_on<T>(ensemble: &Ensemble, id: u64, future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(ensemble: &Ensemble, id: u64, future: impl Future<Output = T>) -> T {
     ensemble.nodes[&id]
         .runtime
         .as_ref()
         .unwrap()
         .block_on(future)
-}
-
-#[test]
-fn one_node_alone_commits_reads_and_restarts() {
-    let mut ensemble = Ensemble::start(1);
-    ensemble.submit(1, 0..100);
-    let boot = ensemble.nodes[&1].boot;
-    ensemble.wait_applied(1, boot, 0..100);
-    let consensus = ensemble.nodes[&1].consensus.clone();
-    let index = block_on(&ensemble, 1, consensus.read_index()).unwrap();
-    assert!(index >= consensus.status().applied.min(2));
-    wait("the first acknowledged report", || {
-        consensus.in_touch(clock::now())
-    });
-    drop(consensus);
-    ensemble.kill(1);
-    ensemble.restart(1);
-    let again = ensemble.nodes[&1].boot;
-    ensemble.submit(1, 0..10);
-    ensemble.wait_applied(1, again, 0..10);
-    ensemble.wait_applied(1, boot, 0..100);
-}
-
-#[test]
-fn three_nodes_forward_and_agree() {
-    let ensemble = Ensemble::start(3);
-    let leader = ensemble.leader();
-    for id in 1..=3 {
-        ensemble.submit(id, 0..500);
-    }
-    for id in 1..=3 {
-        ensemble.wait_applied(id, ensemble.nodes[&id].boot, 0..500);
-    }
-    let status = ensemble.nodes[&leader].consensus.status();
-    assert_eq!((status.role, status.members.len()), (Role::Leader, 3));
-    for id in 1..=3 {
-        let consensus = ensemble.nodes[&id].consensus.clone();
-        let index = block_on(&ensemble, id, consensus.read_index()).unwrap();
-        assert!(index > 1);
-        wait("acknowledged reports", || consensus.in_touch(clock::now()));
-    }
-}
-
-#[test]
-fn a_killed_leader_costs_the_survivors_no_command() {
-    let mut ensemble = Ensemble::start(3);
-    let old = ensemble.leader();
-    let survivor = (1..=3).find(|&id| id != old).unwrap();
-    let boot = ensemble.nodes[&survivor].boot;
-    for from in (0..1_000).step_by(10) {
-        ensemble.submit(survivor, from..from + 10);
-    }
-    ensemble.kill(old);
-    let begin = clock::now();
-    ensemble.submit(survivor, 1_000..1_100);
-    ensemble.wait_applied(survivor, boot, 0..1_100);
-    eprintln!("all done {:?} after the kill", begin.elapsed());
-    assert_ne!(ensemble.leader(), old);
-    ensemble.restart(old);
-    ensemble.wait_applied(survivor, boot, 0..1_100);
-}
-
-#[test]
-fn a_leader_that_stops_hands_over() {
-    let mut ensemble = Ensemble::start(3);
-    let old = ensemble.leader();
-    let consensus = ensemble.nodes[&old].consensus.clone();
-    block_on(&ensemble, old, consensus.shutdown());
-    drop(consensus);
-    ensemble.kill(old);
-    let new = ensemble.leader();
-    assert_ne!(new, old);
-}
-
-#[test]
-fn a_node_that_lags_too_far_gets_a_checkpoint() {
-    let mut ensemble = Ensemble::start(3);
-    for id in 1..=3 {
-        ensemble.kill(id);
-    }
-    ensemble.reserve_bytes = 4 << 10;
-    for id in 1..=3 {
-        ensemble.restart(id);
-    }
-    let leader = ensemble.leader();
-    let lagging = (1..=3).find(|&id| id != leader).unwrap();
-    ensemble.kill(lagging);
-    let boot = ensemble.nodes[&leader].boot;
-    for from in (0..400).step_by(20) {
-        ensemble.submit(leader, from..from + 20);
-        ensemble.wait_applied(leader, boot, 0..from + 20);
-    }
-    wait("the log to be cut", || {
-        ensemble.nodes[&leader].consensus.status().first_index > 5
-    });
-    ensemble.restart(lagging);
-    ensemble.wait_applied(leader, boot, 0..400);
-    ensemble.submit(lagging, 0..5);
-    ensemble.wait_applied(lagging, ensemble.nodes[&lagging].boot, 0..5);
-}
-
-/// One node's state goes wrong: it stops, no other does, and the others go on.
-fn the_odd_one_stops(choose: impl Fn(&Ensemble) -> u64) {
-    let mut ensemble = Ensemble::start(3);
-    ensemble.leader();
-    ensemble.submit(1, 0..50);
-    ensemble.wait_applied(1, ensemble.nodes[&1].boot, 0..50);
-    let odd = choose(&ensemble);
-    ensemble.nodes[&odd].spoilt.store(true, Ordering::Relaxed);
-    ensemble.submit(1, 50..60);
-    let fatal = |ensemble: &Ensemble, id: u64| ensemble.nodes[&id].loud.fatal.lock().clone();
-    wait("the node with another state to stop", || {
-        fatal(&ensemble, odd).is_some()
-    });
-    let why = fatal(&ensemble, odd).unwrap();
-    assert!(why.contains("state is not the ensemble's"), "{why}");
-    ensemble.kill(odd);
-    ensemble.leader();
-    let next = *ensemble.nodes.keys().next().unwrap();
-    ensemble.submit(next, 60..100);
-    let first = if next == 1 { 0 } else { 60 };
-    ensemble.wait_applied(next, ensemble.nodes[&next].boot, first..100);
-    for &id in ensemble.nodes.keys() {
-        assert_eq!(fatal(&ensemble, id), None, "node {id}");
-    }
-}
-
-#[test]
-fn a_follower_with_another_state_stops() {
-    the_odd_one_stops(|ensemble| {
-        let leader = ensemble.leader();
-        (1..=3).find(|&id| id != leader).unwrap()
-    });
-}
-
-#[test]
-fn a_leader_with_another_state_stops() {
-    the_odd_one_stops(Ensemble::leader);
 }
