@@ -18,9 +18,18 @@ use zweig_coordinator::consensus::{
 };
 use zweig_coordinator::session::SessionId;
 use zweig_coordinator::state_machine::{Command, Entry, Op, Origin};
-use zweig_coordinator::storage::raft_log::LogOptions;
+use zweig_coordinator::storage::raft_log::{LogOptions, MemoryDisk};
 
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const BALLAST: u64 = 256 << 10;
+pub const WATERMARK: u64 = 1 << 20;
+
+pub fn log_options() -> LogOptions {
+    LogOptions {
+        segment_bytes: 256 << 10,
+        spares: 1,
+    }
+}
 
 /// What one node has applied.
 #[derive(Default)]
@@ -177,12 +186,15 @@ impl Applier for Recorder {
 
 #[derive(Default)]
 pub struct Loud {
+    pub not_done: Mutex<Vec<(u64, NotDone)>>,
     pub fatal: Mutex<Option<String>>,
 }
 
 impl Unanswered for Loud {
     fn not_done(&self, requests: &[u64], why: NotDone) {
-        panic!("{requests:?}: {why}");
+        eprintln!("not done: {requests:?}: {why}");
+        let requests = requests.iter().map(|&request| (request, why));
+        self.not_done.lock().extend(requests);
     }
 
     fn unknown(&self, requests: &[u64]) {
@@ -210,6 +222,8 @@ pub struct Ensemble {
     pub nodes: BTreeMap<u64, Node>,
     pub boots: AtomicU64,
     pub reserve_bytes: u64,
+    /// In the place of real ones, with a watermark.
+    pub disks: BTreeMap<u64, MemoryDisk>,
 }
 
 pub fn listen(address: &str) -> TcpListener {
@@ -218,6 +232,16 @@ pub fn listen(address: &str) -> TcpListener {
 
 impl Ensemble {
     pub fn start(size: u64) -> Self {
+        Self::start_on(size, BTreeMap::new())
+    }
+
+    /// Raft logs in memory, on disks that can be filled.
+    pub fn start_in_memory(size: u64) -> Self {
+        let disks = (1..=size).map(|id| (id, MemoryDisk::new(id)));
+        Self::start_on(size, disks.collect())
+    }
+
+    fn start_on(size: u64, disks: BTreeMap<u64, MemoryDisk>) -> Self {
         let mut bound = BTreeMap::new();
         let mut members = BTreeMap::new();
         for id in 1..=size {
@@ -244,6 +268,7 @@ impl Ensemble {
             nodes: BTreeMap::new(),
             boots: AtomicU64::new(100),
             reserve_bytes: 64 << 20,
+            disks,
         };
         for (id, listeners) in bound {
             ensemble.start_node(id, listeners);
@@ -256,12 +281,9 @@ impl Ensemble {
         let folder = self.folder.path().join(id.to_string());
         fs::create_dir_all(&folder).unwrap();
         let config = ConsensusConfig {
-            log: LogOptions {
-                segment_bytes: 256 << 10,
-                spares: 1,
-            },
-            ballast_bytes: 0,
-            watermark_bytes: 0,
+            log: log_options(),
+            ballast_bytes: if self.disks.is_empty() { 0 } else { BALLAST },
+            watermark_bytes: if self.disks.is_empty() { 0 } else { WATERMARK },
             report_period_ms: 50,
             shortest_session_timeout_ms: 1_000,
             log_reserve_bytes: self.reserve_bytes,
@@ -276,14 +298,15 @@ impl Ensemble {
         let (seen, spoilt) = (recorder.seen.clone(), recorder.spoilt.clone());
         let loud = Arc::new(Loud::default());
         let unanswered: Arc<dyn Unanswered> = loud.clone();
-        let consensus = Consensus::start(
-            &config,
-            listeners,
-            Box::new(recorder),
-            &unanswered,
-            runtime.handle(),
-        )
-        .unwrap();
+        let (applier, handle) = (Box::new(recorder), runtime.handle());
+        let consensus = match self.disks.get(&id) {
+            Some(disk) => {
+                let disk = disk.clone();
+                Consensus::start_on(disk, &config, listeners, applier, &unanswered, handle)
+            }
+            None => Consensus::start(&config, listeners, applier, &unanswered, handle),
+        };
+        let consensus = consensus.unwrap();
         self.nodes.insert(
             id,
             Node {
@@ -338,11 +361,18 @@ impl Ensemble {
     }
 
     pub fn submit(&self, id: u64, requests: std::ops::Range<u64>) {
+        self.submit_op(id, requests, &set_data()).unwrap();
+    }
+
+    pub fn submit_op(
+        &self,
+        id: u64,
+        requests: std::ops::Range<u64>,
+        op: &Op,
+    ) -> Result<(), NotDone> {
         let node = &self.nodes[&id];
-        let commands = requests
-            .map(|request| command(id, node.boot, request))
-            .collect();
-        node.consensus.submit(commands).unwrap();
+        let commands = requests.map(|request| command(id, node.boot, request, op.clone()));
+        node.consensus.submit(commands.collect())
     }
 
     /// Every node has applied exactly these requests of that life, in this order.
@@ -364,7 +394,23 @@ impl Ensemble {
     }
 }
 
-pub fn command(node: u64, boot: u64, request: u64) -> Command {
+pub fn set_data() -> Op {
+    Op::SetData {
+        path: "/a".to_owned(),
+        data: Some(vec![7; 100].into()),
+        version: -1,
+    }
+}
+
+/// Allowed while space is short.
+pub fn delete(path_bytes: usize) -> Op {
+    Op::Delete {
+        path: format!("/{}", "a".repeat(path_bytes)),
+        version: -1,
+    }
+}
+
+pub fn command(node: u64, boot: u64, request: u64, op: Op) -> Command {
     Command {
         origin: Origin {
             node,
@@ -376,11 +422,7 @@ pub fn command(node: u64, boot: u64, request: u64) -> Command {
         auth: Vec::new(),
         deadline_ms: 0,
         trace: [0; 16],
-        op: Op::SetData {
-            path: "/a".to_owned(),
-            data: Some(vec![7; 100].into()),
-            version: -1,
-        },
+        op,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test: what fails, panics
 
+mod disk_space;
 mod ensemble;
 
 use std::sync::atomic::Ordering;
