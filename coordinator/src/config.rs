@@ -256,6 +256,23 @@ impl Config {
         own.expect("`node` was looked up in `servers`")
     }
 
+    /// Every folder of data, each once.
+    pub fn folders(&self) -> Vec<&Path> {
+        let mut folders = vec![self.data_dir.as_path(), self.data_log_dir.as_path()];
+        folders.dedup();
+        folders
+    }
+
+    /// Where the state lies.
+    pub fn state_folder(&self) -> PathBuf {
+        self.data_dir.join("state")
+    }
+
+    /// Where the raft log lies, with the identity that belongs to it.
+    pub fn raft_folder(&self) -> PathBuf {
+        self.data_log_dir.join("raft")
+    }
+
     /// Says once which keys were ignored.
     pub fn warn_of_ignored_keys(&self) {
         if !self.ignored.is_empty() {

@@ -9,6 +9,7 @@
 //! - [`request`]: the front door: sessions in order, reads, watches, waiting answers.
 //! - [`wire`]: clients' bytes: ZooKeeper's protocol and gRPC on one port.
 //! - [`server`]: builds all of it; [`run`] is all that the binary calls.
+//! - [`wipe`]: sets a stopped node's data aside, so that it rejoins.
 //! - [`config`], [`limits`], [`clock`], [`metrics`]: settings, bounds, the only clock, counters.
 
 pub mod clock;
@@ -24,6 +25,7 @@ pub mod state_machine;
 pub mod storage;
 pub mod tree;
 pub mod watch;
+pub mod wipe;
 pub mod wire;
 
 pub use config::Config;

@@ -30,6 +30,7 @@ use crate::request::{Closed, FrontDoor, FrontDoorConfig, Published, ReadIndex, R
 use crate::session::SessionId;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
+use crate::storage::lock::{FolderLock, LockError};
 use crate::storage::raft_log::LogOptions;
 use crate::storage::{HistoryBounds, StateFolder, StoreError};
 use crate::wire::grpc;
@@ -67,6 +68,9 @@ pub enum RunError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A folder is in use.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// The state could not be opened.
     #[error("cannot open the state: {0}")]
     State(#[from] StoreError),
@@ -89,6 +93,8 @@ pub struct Server {
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     flusher: Flusher,
+    /// Given back last.
+    _locks: Vec<FolderLock>,
 }
 
 /// Runs a node until `shutdown`.
@@ -115,10 +121,10 @@ impl Server {
     /// Starts every room; returns once clients can connect.
     pub async fn start(config: Config) -> Result<Self, RunError> {
         config.warn_of_ignored_keys();
-        make_folders(&config)?;
+        let locks = take_folders(&config)?;
         let mut chance = StdRng::from_os_rng();
         let boot = chance.random();
-        let folder = StateFolder::new(&config.data_dir.join("state"), history_bounds(&config))?;
+        let folder = StateFolder::new(&config.state_folder(), history_bounds(&config))?;
         let state = StateMachine::open(folder.open()?)?;
         let published = Published::new(state, config.node, boot, Box::new(exit_on_fatal));
         let client_socket = bind_client_port(&config.client).await?;
@@ -159,6 +165,7 @@ impl Server {
             shutdown,
             tasks,
             flusher,
+            _locks: locks,
         })
     }
 
@@ -197,14 +204,17 @@ fn exit_on_fatal(fatal: &Fatal) {
     std::process::abort();
 }
 
-fn make_folders(config: &Config) -> Result<(), RunError> {
-    for path in [&config.data_dir, &config.data_log_dir] {
+/// Makes the data folders, and makes sure that nobody else uses them.
+fn take_folders(config: &Config) -> Result<Vec<FolderLock>, RunError> {
+    let mut locks = Vec::new();
+    for path in config.folders() {
         std::fs::create_dir_all(path).map_err(|source| RunError::Folder {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })?;
+        locks.push(FolderLock::take(path)?);
     }
-    Ok(())
+    Ok(locks)
 }
 
 fn listen_error<'a>(
@@ -293,7 +303,7 @@ fn consensus_config(config: &Config, boot: u64) -> ConsensusConfig {
             (server.node, member)
         })
         .collect();
-    let folder = config.data_log_dir.join("raft");
+    let folder = config.raft_folder();
     let shortest_ms = u64::from(config.min_session_timeout_ms);
     ConsensusConfig {
         election_timeout_ms: millis(config.election_timeout),

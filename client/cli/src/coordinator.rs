@@ -1,12 +1,14 @@
-//! `zweig coordinator`: one node of the ensemble.
+//! `zweig coordinator`: one node of the ensemble; `zweig coordinator wipe`: sets a damaged one's data aside.
 
 use zweig_coordinator::Config;
 
+use crate::coordinator_wipe;
 use crate::failure::{Code, Failure};
 use crate::role::{self, RoleArgs};
 
 /// Arguments of `zweig coordinator`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// `zoo.cfg`, with ZooKeeper's keys.
     #[command(flatten)]
@@ -14,20 +16,33 @@ pub struct Args {
     /// Which `server.N` this node is, instead of the file `myid` in `dataDir`.
     #[arg(long, value_name = "N")]
     myid: Option<u64>,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-/// Runs the node until it is told to stop.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Set a lost or damaged node's data aside, so that it rejoins its ensemble as a new member.
+    Wipe(coordinator_wipe::Args),
+}
+
+/// Runs the node until it is told to stop, or wipes it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let RoleArgs {
-        config,
-        set,
-        parent,
-    } = &args.role;
-    let config = match config {
-        Some(path) => Config::load(path, set, args.myid),
-        None => Config::from_overrides(set, args.myid),
-    };
-    let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
+    if let Some(Command::Wipe(args)) = &args.command {
+        return coordinator_wipe::run(&config(&args.role, args.myid)?, args);
+    }
+    let config = config(&args.role, args.myid)?;
     zweig_coordinator::exit_on_panic();
-    role::run(*parent, |shutdown| zweig_coordinator::run(config, shutdown))
+    role::run(args.role.parent, |shutdown| {
+        zweig_coordinator::run(config, shutdown)
+    })
+}
+
+fn config(role: &RoleArgs, myid: Option<u64>) -> anyhow::Result<Config> {
+    let RoleArgs { config, set, .. } = role;
+    let config = match config {
+        Some(path) => Config::load(path, set, myid),
+        None => Config::from_overrides(set, myid),
+    };
+    config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))
 }

@@ -7,6 +7,7 @@ mod clock;
 mod consume;
 mod context;
 mod coordinator;
+mod coordinator_wipe;
 mod create;
 mod delete;
 mod dev;
@@ -44,7 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one node of the ensemble.
+    /// Run one node of the ensemble, or wipe one that is damaged.
     Coordinator(coordinator::Args),
     /// Run one broker, or list the brokers there are.
     Broker(broker::Args),

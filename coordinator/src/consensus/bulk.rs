@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{self, Frame, HEADER_BYTES, Hello};
+use super::membership::server_of;
 use super::node::PeerMessage;
 use super::transport::{Identity, check_hello};
 
@@ -38,7 +39,7 @@ pub struct Arrived {
 /// Takes what has arrived; never blocks.
 pub type Arrivals = Arc<dyn Fn(Arrived) + Send + Sync>;
 
-/// Sends the files of `folder` to `address`; returns when the receiver has them durably. Blocks.
+/// Sends the files of `folder` to the raft id `to` at `address`; returns when the receiver has them durably. Blocks.
 ///
 /// # Errors
 /// When the transfer breaks, or the receiver refuses.
@@ -53,7 +54,7 @@ pub fn send(
     let mut out = BufWriter::with_capacity(CHUNK_BYTES, &stream);
     let hello = Hello {
         from: identity.node,
-        to,
+        to: server_of(to),
         boot: identity.boot,
         cluster: identity.cluster.clone(),
     };

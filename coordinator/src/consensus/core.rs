@@ -31,6 +31,7 @@ use raft::{Config, INVALID_ID, RawNode, Ready, SnapshotStatus, StateRole};
 
 use super::applier::{CheckpointMark, Committed, CommittedData, Fatal};
 use super::campaign::FailOver;
+use super::membership::{incarnation_of, server_of};
 use super::view::LogView;
 use crate::storage::raft_log::{Position, Recovered};
 
@@ -112,6 +113,7 @@ impl Core {
             fail_over: FailOver::new(config.tick_ms),
             out: Outputs::default(),
         };
+        core.hide_first_entry();
         if core.raw.raft.promotable() && core.voters() == [config.node] {
             core.campaign();
         }
@@ -135,7 +137,11 @@ impl Core {
             Input::Persisted(number) => self.persisted(number),
             Input::Applied(index) => self.applied(index),
             Input::LinkLost(node) => self.link_lost(node),
-            Input::Unreachable(node) => self.raw.report_unreachable(node),
+            Input::Unreachable(server) => {
+                for id in self.incarnations(server) {
+                    self.raw.report_unreachable(id);
+                }
+            }
             Input::ReadIndex(context) => self.raw.read_index(context),
             Input::Installed => {}
             Input::Checkpoint(mark) => {
@@ -246,24 +252,34 @@ impl Core {
         {
             return;
         }
+        // A log from its beginning does not say who the first members were: only a checkpoint does.
+        if self.is_stranger()
+            && message.get_msg_type() == MessageType::MsgAppend
+            && message.index == 0
+        {
+            return;
+        }
         // What is left are peers that this node no longer, or does not yet, know.
         let _ = self.raw.step(message);
     }
 
-    fn link_lost(&mut self, node: u64) {
+    fn link_lost(&mut self, server: u64) {
         let raft = &mut self.raw.raft;
-        if raft.state != StateRole::Follower || raft.leader_id != node || !raft.promotable() {
+        let leader = raft.leader_id;
+        if raft.state != StateRole::Follower || server_of(leader) != server || !raft.promotable() {
             return;
         }
         // Otherwise our own lease, and by the same rule that of the others, swallows pre-votes.
         raft.become_follower(raft.term, INVALID_ID);
-        self.fail_over.begin(&self.voters(), node, self.config.node);
+        self.fail_over
+            .begin(&self.voters(), leader, self.config.node);
     }
 
     fn applied(&mut self, index: u64) {
         if index > self.applied {
             self.applied = index;
             self.raw.advance_apply_to(index);
+            self.hide_first_entry();
         }
     }
 
@@ -375,7 +391,7 @@ impl Core {
         let data = match entry.get_entry_type() {
             EntryType::EntryNormal => CommittedData::Normal(entry.data.into()),
             EntryType::EntryConfChangeV2 | EntryType::EntryConfChange => {
-                self.change_members(&entry.data)
+                self.change_members(entry.index, &entry.data)
             }
         };
         self.out.committed.push(Committed {
@@ -385,15 +401,36 @@ impl Core {
         });
     }
 
-    fn change_members(&mut self, data: &[u8]) -> CommittedData {
+    fn change_members(&mut self, index: u64, data: &[u8]) -> CommittedData {
         let changed = ConfChangeV2::decode(data)
             .ok()
             .and_then(|change| self.raw.apply_conf_change(&change).ok());
         // What can't be applied is left out by everyone alike.
         if let Some(conf_state) = changed {
-            self.raw.mut_store().conf_state = conf_state;
+            let view = self.raw.mut_store();
+            view.conf_state = conf_state;
+            view.conf_index = index;
         }
         CommittedData::Conf(self.raw.store().conf_state.encode_to_vec().into())
+    }
+
+    /// Once somebody has joined, an empty log is filled by a checkpoint only: see [`Core::message`]. What is hidden
+    /// stays on the disk.
+    fn hide_first_entry(&mut self) {
+        let joined = || {
+            self.raw
+                .store()
+                .conf_state
+                .voters
+                .iter()
+                .chain(&self.raw.store().conf_state.learners)
+        };
+        if self.raw.store().base().index == 0
+            && self.raw.raft.raft_log.applied() > 0
+            && joined().any(|&id| incarnation_of(id) > 0)
+        {
+            self.raw.mut_store().compact(1);
+        }
     }
 
     fn install(&self, snapshot: &Snapshot) -> Install {

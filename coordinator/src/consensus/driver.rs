@@ -17,6 +17,7 @@
 //! silence of the others.
 
 mod apply;
+mod identity;
 mod log;
 mod raft;
 mod start;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame    u32 length of kind and body, u32 CRC32C of them, u8 kind, body
-//! hello    `ZWPQ`, u16 format (1), u64 from, u64 to, u64 boot, str cluster     first on each connection
+//! hello    `ZWPQ`, u16 format (1), u64 raft id, u64 to (N), u64 boot, str cluster  first on each connection
 //! raft     a raft message (protobuf)
 //! forward  u64 term, u64 base (at least 1), u64 first, (u32 length, command)*                          until the end
 //! rewind   u64 boot, u64 term, u64 next
@@ -10,6 +10,8 @@
 //! report   u64 sequence, (i64 session, u64 attach)*
 //! reported u64 boot, u64 sequence
 //! standing u64 applied index, u64 digest there, u8 flags (1: the disk is nearly full)
+//! join     (empty)
+//! replaced u64 raft id
 //! file     u64 size, path                     bulk port only, then chunks of it
 //! chunk    bytes
 //! end      u64 files, u64 bytes
@@ -49,12 +51,16 @@ mod kind {
     pub const END: u8 = 10;
     pub const DONE: u8 = 11;
     pub const STANDING: u8 = 12;
+    pub const JOIN: u8 = 20;
+    pub const REPLACED: u8 = 21;
 }
 
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// The caller's raft id.
     pub from: u64,
+    /// The N of the server that it means: an address has no incarnation.
     pub to: u64,
     pub boot: u64,
     pub cluster: String,
@@ -175,6 +181,11 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
                 out.put_u64(attach);
             }
         }
+        PeerMessage::Join => out.put_u8(kind::JOIN),
+        PeerMessage::Replaced { id } => {
+            out.put_u8(kind::REPLACED);
+            out.put_u64(*id);
+        }
         PeerMessage::Reported { boot, sequence } => {
             out.put_u8(kind::REPORTED);
             out.put_u64(*boot);
@@ -287,6 +298,10 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
                 sessions: sessions.collect(),
             })
         }
+        kind::JOIN => PeerMessage::Join,
+        kind::REPLACED => PeerMessage::Replaced {
+            id: body.try_get_u64().ok()?,
+        },
         kind::REPORTED => PeerMessage::Reported {
             boot: body.try_get_u64().ok()?,
             sequence: body.try_get_u64().ok()?,
@@ -380,6 +395,8 @@ mod tests {
                 digest: u64::MAX,
                 space_low: true,
             }),
+            Frame::Peer(PeerMessage::Join),
+            Frame::Peer(PeerMessage::Replaced { id: 7 << 16 | 3 }),
             Frame::File {
                 bytes: 5,
                 path: "a/b".to_owned(),

@@ -1,6 +1,7 @@
 //! The handle that the rest of the node holds.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -18,6 +19,7 @@ use super::status::Status;
 use crate::session::SessionId;
 use crate::session::report::Heard;
 use crate::state_machine::Command;
+use crate::storage::identity::IdentityError;
 use crate::storage::raft_log::{Disk, FileDisk, LogError};
 
 /// Why a node could not start its part in consensus.
@@ -29,6 +31,30 @@ pub enum StartError {
     /// Log and state contradict each other, or raft refused them.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    /// The raft log is gone, and with it this node's votes and what it acknowledged.
+    #[error(
+        "the state is applied up to {applied}, but there is no raft log in {}; without it this node must not vote: \
+         put its disk back, or run: zweig coordinator wipe --config FILE", folder.display()
+    )]
+    LogLost {
+        /// Where it should be.
+        folder: PathBuf,
+        /// The last applied index.
+        applied: u64,
+    },
+    /// Its identity can't be read or written.
+    #[error("{0}; if it can't be mended, run: zweig coordinator wipe --config FILE")]
+    Identity(#[from] IdentityError),
+    /// The data of another node.
+    #[error("{} holds the data of node {server}, this is node {node}", folder.display())]
+    Another {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        server: u64,
+        /// Who this node is.
+        node: u64,
+    },
     /// A folder, socket or thread could not be had.
     #[error("consensus: {operation}: {source}")]
     Io {

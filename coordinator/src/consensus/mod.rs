@@ -6,6 +6,7 @@
 //! - `core`: raft-rs as a state machine without I/O; `view` is the log as raft reads it, in memory.
 //! - `node`: `core` together with the forwarder, the leader's batches, read indexes, session reports and
 //!   expiry. One input in, effects out. The simulation in `tests/sim` runs exactly this.
+//! - `membership`: who is a member, and how one that lost its disk gets its place back.
 //! - `driver`: the threads that feed it (raft, log, apply) and carry its effects out; `transport` and `bulk`:
 //!   its links to the other nodes.
 //!
@@ -26,6 +27,7 @@ mod driver;
 mod frame;
 mod handle;
 mod logger;
+pub mod membership;
 pub mod node;
 pub mod pending;
 mod propose;

@@ -5,22 +5,27 @@
 //! [`Node::effects`] for what is to be done. Times come in as [`Now`]; chance there is none but raft's own.
 
 mod interface;
+mod joining;
 mod leading;
 mod standing;
+
+use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
 use super::agreement::Agreement;
 use super::applier::{CheckpointMark, Feedback, LiveSession, NotDone, SessionUpdate};
 use super::core::{Core, Input};
+use super::membership::server_of;
 use super::propose::Batcher;
 use super::read_index::Reads;
-use super::status::Status;
+use super::status::{MemberStatus, Status};
 use crate::request::forward::{Forwarder, Intake, Window};
 use crate::session::expiry_queue::ExpiryQueue;
 use crate::session::report::{Report, Reporter};
 use crate::state_machine::Command;
 
+use joining::Joining;
 use standing::Short;
 
 pub use interface::{Effects, NodeConfig, NodeInput, Now, PeerMessage, Start};
@@ -79,6 +84,7 @@ pub struct Node {
     /// Something to the leader was dropped: the stream begins again with the next check.
     resend: bool,
     checkpoint: Checkpoint,
+    joining: Joining,
     now: Now,
     out: Effects,
 }
@@ -111,6 +117,7 @@ impl Node {
             short: Short::default(),
             resend: false,
             checkpoint: Checkpoint::default(),
+            joining: Joining::default(),
             now,
             out: Effects::default(),
             config,
@@ -128,11 +135,16 @@ impl Node {
                 boot,
                 message,
             } => self.peer(from, boot, message),
-            NodeInput::LinkUp(node) => self.forwarder.link_renewed(node),
-            NodeInput::LinkLost(node) => self.core.handle(Input::LinkLost(node)),
-            NodeInput::Unreachable(node) => {
-                self.core.handle(Input::Unreachable(node));
-                self.resend |= self.forwarder.sent_to() == node;
+            NodeInput::LinkUp(server) => {
+                let leader = self.forwarder.sent_to();
+                if server_of(leader) == server {
+                    self.forwarder.link_renewed(leader);
+                }
+            }
+            NodeInput::LinkLost(server) => self.core.handle(Input::LinkLost(server)),
+            NodeInput::Unreachable(server) => {
+                self.core.handle(Input::Unreachable(server));
+                self.resend |= server_of(self.forwarder.sent_to()) == server;
             }
             NodeInput::Read(reader) => {
                 self.reads.push(
@@ -240,16 +252,16 @@ impl Node {
     /// What this node knows.
     pub fn status(&self) -> Status {
         Status {
-            node: self.config.node,
+            node: server_of(self.config.node),
             role: self.core.role(),
             term: self.core.term(),
-            leader: self.core.leader(),
+            leader: self.core.leader().map(server_of),
             committed: self.core.committed(),
             applied: self.core.applied_index(),
             first_index: self.core.view().base().index + 1,
             last_index: self.core.last_index(),
             space_low: self.short.own,
-            members: self.core.members(),
+            members: by_server(self.core.members()),
         }
     }
 
@@ -270,6 +282,7 @@ impl Node {
             self.check_deadlines();
         }
         self.leave_leading_to_others();
+        self.ask_to_be_let_in();
     }
 
     fn check_deadlines(&mut self) {
@@ -317,7 +330,12 @@ impl Node {
     }
 
     fn peer(&mut self, from: u64, boot: u64, message: PeerMessage) {
+        if !self.admits(from) {
+            return;
+        }
         match message {
+            PeerMessage::Join => self.let_in(from),
+            PeerMessage::Replaced { id } if id == self.config.node => self.end_replaced(),
             PeerMessage::Raft(message) if message.from == from => {
                 self.core.handle(Input::Message(message))
             }
@@ -366,6 +384,7 @@ impl Node {
             self.batcher.clear();
             self.expiry.disarm();
             if led.is_some() {
+                self.joining.leads_since(self.now.ms);
                 self.batcher.not_before(self.newest_time_ms());
             }
         }
@@ -461,4 +480,15 @@ impl Node {
             self.out.not_done.push((requests, why));
         }
     }
+}
+
+/// Users know servers, not their incarnations: of several, the newest counts.
+fn by_server(members: Vec<MemberStatus>) -> Vec<MemberStatus> {
+    let mut servers = BTreeMap::new();
+    // In the order of the raft ids, so that a later incarnation replaces an earlier one.
+    for member in members {
+        let node = server_of(member.node);
+        servers.insert(node, MemberStatus { node, ..member });
+    }
+    servers.into_values().collect()
 }

@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{self, Frame, FrameError, HEADER_BYTES, Hello};
+use super::membership::server_of;
 use super::node::PeerMessage;
 
 /// Frames that wait for one peer.
@@ -46,14 +47,15 @@ const BACKOFF_MOST: Duration = Duration::from_millis(320);
 pub enum LinkEvent {
     /// A message came in.
     Message {
+        /// The sender's raft id.
         from: u64,
         boot: u64,
         message: PeerMessage,
         bytes: usize,
     },
-    /// Sending to that node works again.
+    /// Sending to that server works again.
     Up(u64),
-    /// A connection to or from that node's process closed.
+    /// A connection to or from that server's process closed.
     Lost(u64),
 }
 
@@ -63,6 +65,7 @@ pub type Events = Arc<dyn Fn(LinkEvent) + Send + Sync>;
 /// Who this node is, and who the others are.
 #[derive(Clone, Debug)]
 pub struct Identity {
+    /// Its raft id.
     pub node: u64,
     pub boot: u64,
     pub cluster: String,
@@ -110,7 +113,8 @@ impl Transport {
             stop.clone(),
         )));
         let mut peers = BTreeMap::new();
-        for (&node, address) in addresses.iter().filter(|(node, _)| **node != identity.node) {
+        let own = server_of(identity.node);
+        for (&node, address) in addresses.iter().filter(|(node, _)| **node != own) {
             let (queue, frames) = mpsc::channel(QUEUE_FRAMES);
             let queued_bytes = Arc::new(AtomicUsize::new(0));
             let hello = Hello {
@@ -143,9 +147,9 @@ impl Transport {
         })
     }
 
-    /// Queues a message; whether it will be tried at all.
+    /// Queues a message for the server of a raft id; whether it will be tried at all.
     pub fn send(&self, to: u64, message: PeerMessage) -> bool {
-        let Some(peer) = self.peers.get(&to) else {
+        let Some(peer) = self.peers.get(&server_of(to)) else {
             return false;
         };
         if peer.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES {
@@ -267,7 +271,7 @@ struct Acceptor {
     known: Vec<u64>,
     events: Events,
     inbound: Arc<AtomicUsize>,
-    /// Number of the newest connection of each node: an older one that closes means nothing.
+    /// Number of the newest connection of each server: an older one that closes means nothing.
     current: Mutex<BTreeMap<u64, u64>>,
 }
 
@@ -319,10 +323,11 @@ impl Acceptor {
         let (first, _) = hello.await.map_err(|_| ServeError::Silent)??;
         let hello =
             check_hello(first, &self.identity, &self.known).map_err(ServeError::Stranger)?;
-        self.current.lock().insert(hello.from, number);
+        let server = server_of(hello.from);
+        self.current.lock().insert(server, number);
         let result = self.read(&mut reader, &hello).await;
-        if self.current.lock().get(&hello.from) == Some(&number) {
-            (self.events)(LinkEvent::Lost(hello.from));
+        if self.current.lock().get(&server) == Some(&number) {
+            (self.events)(LinkEvent::Lost(server));
         }
         result
     }
@@ -356,20 +361,21 @@ pub fn check_hello(first: Frame, identity: &Identity, known: &[u64]) -> Result<H
     let Frame::Hello(hello) = first else {
         return Err("its first frame is no hello".to_owned());
     };
-    if hello.to != identity.node {
+    let (from, own) = (server_of(hello.from), server_of(identity.node));
+    if hello.to != own {
         return Err(format!(
-            "node {} looks for node {}, this is {}",
-            hello.from, hello.to, identity.node
+            "node {from} looks for node {}, this is {own}",
+            hello.to
         ));
     }
     if hello.cluster != identity.cluster {
         return Err(format!(
-            "node {} belongs to ensemble {:?}",
-            hello.from, hello.cluster
+            "node {from} belongs to ensemble {:?}",
+            hello.cluster
         ));
     }
-    if hello.from == identity.node || !known.contains(&hello.from) {
-        return Err(format!("node {} is not one of us", hello.from));
+    if from == own || !known.contains(&from) {
+        return Err(format!("node {from} is not one of us"));
     }
     Ok(hello)
 }

@@ -20,6 +20,8 @@ pub struct LogView {
     bytes: u64,
     hard_state: HardState,
     pub conf_state: ConfState,
+    /// Where it was changed last; an older checkpoint would not know its receiver.
+    pub conf_index: u64,
     /// A checkpoint that may be sent, when there is one.
     pub snapshot: Option<Snapshot>,
     /// Raft asked for a checkpoint and there was none new enough.
@@ -40,6 +42,7 @@ impl LogView {
             bytes,
             hard_state,
             conf_state,
+            conf_index: 0,
             snapshot: None,
             wants_snapshot: Cell::new(false),
         }
@@ -192,7 +195,8 @@ impl Storage for LogView {
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         match &self.snapshot {
             Some(snapshot)
-                if snapshot.get_metadata().index >= request_index.max(self.base.index) =>
+                if snapshot.get_metadata().index
+                    >= request_index.max(self.base.index).max(self.conf_index) =>
             {
                 Ok(snapshot.clone())
             }

@@ -3,6 +3,7 @@
 //! - `memory`: all in memory, for tests and the simulation; says what the trait means.
 //! - `overlay`: what was applied since the last flush, in memory, over `state`.
 //! - `state`: RocksDB without its log; `checkpoint` makes and installs whole copies of it.
+//! - `identity`: who this node is in raft's eyes; `lock`: one process per folder.
 //! - `raft_log`: the flat files of the raft log, apart from all this and with its own rules.
 //! - `keys`: the bytes of every stored key and value, one file per kind.
 //!
@@ -19,7 +20,9 @@ use crate::tree::{Node, Transaction, Zxid};
 
 pub mod checkpoint;
 pub mod history;
+pub mod identity;
 pub mod keys;
+pub mod lock;
 pub mod memory;
 pub mod overlay;
 pub mod raft_log;

@@ -140,6 +140,7 @@ impl Member {
         let core = Core::new(config, recovered, conf_state, applied).unwrap();
         let config = NodeConfig {
             node: self.id,
+            servers: (1..=size).map(|server| (server, true)).collect(),
             boot: self.boot,
             tick_ms: TICK_MS,
             report_period_ms: REPORT_PERIOD_MS,

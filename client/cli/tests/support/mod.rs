@@ -135,7 +135,8 @@ impl Cluster {
         })
     }
 
-    fn config_of(&self, role: Role) -> PathBuf {
+    /// The configuration file of one process.
+    pub fn config_of(&self, role: Role) -> PathBuf {
         self.folder_of(role).join(match role {
             Role::Coordinator(_) => "zoo.cfg",
             Role::Broker(_) => "server.properties",
@@ -208,6 +209,17 @@ impl Cluster {
         let status = child.wait(PATIENCE);
         let status = status.unwrap_or_else(|| panic!("{role:?} does not stop at SIGTERM"));
         assert!(status.success(), "{role:?} stopped with {status}");
+    }
+
+    /// Waits until a process has ended by itself, in failure; everything it ever printed.
+    pub fn wait_until_ended(&mut self, role: Role) -> String {
+        let at = self.position(role);
+        let (_, mut child) = self.running.swap_remove(at);
+        let status = child.wait(PATIENCE);
+        let told = fs::read_to_string(self.folder_of(role).join("log.txt")).expect("its log");
+        let status = status.unwrap_or_else(|| panic!("{role:?} goes on:\n{told}"));
+        assert!(!status.success(), "{told}");
+        told
     }
 
     fn position(&self, role: Role) -> usize {

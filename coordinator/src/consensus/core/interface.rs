@@ -16,7 +16,7 @@ pub enum Patience {
 /// Settings of the core.
 #[derive(Clone, Copy, Debug)]
 pub struct CoreConfig {
-    /// This node.
+    /// This node's raft id.
     pub node: u64,
     /// Length of a tick, milliseconds.
     pub tick_ms: u64,
@@ -39,9 +39,9 @@ pub enum Input {
     Persisted(u64),
     /// The apply thread has applied everything up to this index.
     Applied(u64),
-    /// The connection to that node's process closed.
+    /// The connection to that server's process closed.
     LinkLost(u64),
-    /// A message to that node could not be sent.
+    /// A message to that server could not be sent.
     Unreachable(u64),
     /// Asks for an index to read at; the context must be unique in the whole ensemble.
     ReadIndex(Vec<u8>),

@@ -1,10 +1,15 @@
 //! What the core knows; nothing here changes it.
 
-use raft::{INVALID_ID, StateRole};
+use raft::eraftpb::ConfState;
+use raft::{INVALID_ID, ProgressState, StateRole};
 
 use super::Core;
+use crate::consensus::membership::{is_replaced, server_of};
 use crate::consensus::status::{MemberStatus, Role};
 use crate::consensus::view::LogView;
+
+/// So many entries may a learner lack, and still become a voter: less than are in flight at any time.
+const NEARLY_ALL: u64 = 256;
 
 impl Core {
     /// The newest term seen.
@@ -60,6 +65,38 @@ impl Core {
     /// Whether this node is in the configuration at all.
     pub fn is_member(&self) -> bool {
         self.raw.raft.prs().get(self.config.node).is_some()
+    }
+
+    /// Whether it has no configuration at all yet: it joins, and waits for a checkpoint.
+    pub fn is_stranger(&self) -> bool {
+        let conf_state = &self.raw.store().conf_state;
+        conf_state.voters.is_empty() && conf_state.learners.is_empty()
+    }
+
+    /// The configuration as far as it is in force here.
+    pub fn conf_state(&self) -> ConfState {
+        self.raw.raft.prs().conf().to_conf_state()
+    }
+
+    /// Whether a later incarnation has taken the place of `id`.
+    pub fn has_replaced(&self, id: u64) -> bool {
+        self.raw.raft.prs().get(id).is_none() && is_replaced(&self.conf_state(), id)
+    }
+
+    /// Whether `id` holds nearly all of this leader's log.
+    pub fn is_caught_up(&self, id: u64) -> bool {
+        let last = self.last_index();
+        self.raw.raft.prs().get(id).is_some_and(|progress| {
+            progress.recent_active
+                && progress.state == ProgressState::Replicate
+                && progress.matched + NEARLY_ALL >= last
+        })
+    }
+
+    /// The raft ids of a server's incarnations in the configuration.
+    pub(super) fn incarnations(&self, server: u64) -> Vec<u64> {
+        let all = self.raw.raft.prs().iter().map(|(&id, _)| id);
+        all.filter(|&id| server_of(id) == server).collect()
     }
 
     /// The most advanced of the other voters that `may`: who should lead instead.

@@ -1,5 +1,7 @@
 //! The traps of raft 0.7.0, one by one. Three cores, one step at a time.
 
+mod rejoin;
+
 use std::collections::BTreeMap;
 
 use prost011::Message as _;
@@ -29,7 +31,7 @@ struct Cluster {
 }
 
 fn config(node: u64) -> CoreConfig {
-    let patience = Patience::Fixed(ELECTION + node as usize * 3);
+    let patience = Patience::Fixed(ELECTION + server_of(node) as usize * 3);
     CoreConfig {
         node,
         tick_ms: 5,
@@ -44,21 +46,24 @@ fn core(node: u64, voters: &[u64], recovered: Recovered, applied: Position) -> C
     Core::new(config(node), recovered, conf_state, applied).unwrap()
 }
 
+impl Node {
+    fn new(core: Core) -> Self {
+        Self {
+            core,
+            unsynced: vec![],
+            applied: vec![],
+            reads: vec![],
+            install: None,
+            wants_checkpoint: false,
+        }
+    }
+}
+
 impl Cluster {
     fn new(ids: &[u64]) -> Self {
         let node = |&id: &u64| {
             let core = core(id, ids, Recovered::default(), Position::default());
-            (
-                id,
-                Node {
-                    core,
-                    unsynced: vec![],
-                    applied: vec![],
-                    reads: vec![],
-                    install: None,
-                    wants_checkpoint: false,
-                },
-            )
+            (id, Node::new(core))
         };
         Self {
             nodes: ids.iter().map(node).collect(),
@@ -117,10 +122,12 @@ impl Cluster {
                 return;
             }
             for message in std::mem::take(&mut self.wire) {
-                if !self.cut.contains(&message.from) && !self.cut.contains(&message.to) {
-                    self.at(message.to)
-                        .core
-                        .handle(Input::Message(Box::new(message)));
+                // To who is not there any more, nothing arrives.
+                if !self.cut.contains(&message.from)
+                    && !self.cut.contains(&message.to)
+                    && let Some(node) = self.nodes.get_mut(&message.to)
+                {
+                    node.core.handle(Input::Message(Box::new(message)));
                 }
             }
         }

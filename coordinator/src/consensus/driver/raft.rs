@@ -17,6 +17,7 @@ use crate::consensus::applier::{Fatal, NotDone, Unanswered};
 use crate::consensus::bulk::{self, Arrived};
 use crate::consensus::config::ConsensusConfig;
 use crate::consensus::handle::{ReadIndexError, Shared};
+use crate::consensus::membership::server_of;
 use crate::consensus::node::{Effects, Node, NodeInput, Now, PeerMessage};
 use crate::consensus::status::Status;
 use crate::consensus::transport::{Identity, LinkEvent, Transport};
@@ -304,7 +305,7 @@ impl RaftThread {
         }
         for (to, message) in effects.send {
             if !self.links.transport.send(to, message) {
-                self.node.handle(now, NodeInput::Unreachable(to));
+                self.node.handle(now, NodeInput::Unreachable(server_of(to)));
             }
         }
         if !effects.persist.is_empty() {
@@ -362,7 +363,7 @@ impl RaftThread {
     fn send_checkpoint(&self, message: Message) {
         let (to, folder) = (message.to, self.checkpoint_folder());
         let (identity, events) = (self.links.identity.clone(), self.links.events.clone());
-        let address = self.links.bulk_addresses.get(&to).cloned();
+        let address = self.links.bulk_addresses.get(&server_of(to)).cloned();
         let transfer = move || {
             let result = match address {
                 Some(address) => bulk::send(&identity, to, &address, message, &folder),

@@ -15,15 +15,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::raft::{Links, RaftThread};
-use super::{Event, Running, apply, log, spawn};
+use super::{Event, Running, apply, identity, log, spawn};
 use crate::consensus::applier::{Applier, Fatal, Unanswered};
 use crate::consensus::bulk;
 use crate::consensus::config::{ConsensusConfig, Listeners};
 use crate::consensus::core::{Core, CoreConfig, Patience};
 use crate::consensus::handle::{Shared, StartError};
+use crate::consensus::membership::raft_id;
 use crate::consensus::node::{Node, NodeConfig, Now, Start};
 use crate::consensus::transport::{Events, Identity, Transport};
 use crate::session::report::{Heard, grace_ms};
+use crate::storage::identity::{Identity as OwnIdentity, Standing};
 use crate::storage::raft_log::{Ballast, Disk, RaftLog};
 
 fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
@@ -43,14 +45,16 @@ pub fn start(
     // Transfers that did not end are worth nothing.
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(&aside).map_err(io("the folder for checkpoints"))?;
-    let (log, node) = open(config, disk, applier.as_ref())?;
+    let own = identity::settle(config, &disk, applier.applied())?;
+    let node_id = raft_id(own.server, own.incarnation);
+    let (log, node) = open(config, &own, disk, applier.as_ref())?;
 
     let (events, queue) = mpsc::channel();
     let (log_jobs, log_queue) = mpsc::channel();
     let (apply_jobs, apply_queue) = mpsc::channel();
     let (publish, status) = watch::channel(Arc::new(node.status()));
     let shared = Arc::new(shared(config));
-    let links = link(config, listeners, &aside, &events, runtime)?;
+    let links = link(config, node_id, listeners, &aside, &events, runtime)?;
     let watched = log::Watched {
         ballast: (config.watermark_bytes > 0)
             .then(|| Ballast::new(config.ballast_bytes, config.watermark_bytes)),
@@ -90,6 +94,7 @@ type Body = Box<dyn FnOnce() -> Result<(), Fatal> + Send>;
 /// Opens the log and makes a node of it and of what the state holds.
 fn open<D: Disk>(
     config: &ConsensusConfig,
+    own: &OwnIdentity,
     disk: D,
     applier: &dyn Applier,
 ) -> Result<(RaftLog<D>, Node), StartError> {
@@ -99,15 +104,16 @@ fn open<D: Disk>(
     let conf_state = match applier.conf_state() {
         Some(bytes) => ConfState::decode(bytes.as_slice())
             .map_err(|e| Fatal::new(format!("the stored configuration is not readable: {e}")))?,
-        None => ConfState::from((config.voters(), config.learners())),
+        None => first_conf_state(own),
     };
-    let core = Core::new(core_config(config), recovered, conf_state, applied)?;
+    let id = raft_id(own.server, own.incarnation);
+    let core = Core::new(core_config(config, id), recovered, conf_state, applied)?;
     let now = Now {
         ms: 0,
         wall_ms: crate::clock::wall_clock_ms(),
     };
     let node = Node::new(
-        node_config(config),
+        node_config(config, id),
         core,
         Start {
             term: applied.term,
@@ -119,15 +125,26 @@ fn open<D: Disk>(
     Ok((log, node))
 }
 
+/// Who was a member before the first change. A joiner learns that from its first checkpoint.
+fn first_conf_state(own: &OwnIdentity) -> ConfState {
+    match &own.standing {
+        Standing::Founder(founding) => {
+            ConfState::from((founding.voters.clone(), founding.learners.clone()))
+        }
+        Standing::Blank | Standing::Joiner => ConfState::default(),
+    }
+}
+
 fn link(
     config: &ConsensusConfig,
+    node: u64,
     listeners: Listeners,
     aside: &std::path::Path,
     events: &mpsc::Sender<Event>,
     runtime: &Handle,
 ) -> Result<Links, StartError> {
     let identity = Identity {
-        node: config.node,
+        node,
         boot: config.boot,
         cluster: config.cluster.clone(),
     };
@@ -193,14 +210,14 @@ fn shared(config: &ConsensusConfig) -> Shared {
     }
 }
 
-fn core_config(config: &ConsensusConfig) -> CoreConfig {
+fn core_config(config: &ConsensusConfig, node: u64) -> CoreConfig {
     let ticks = |ms: u64| {
         usize::try_from(ms.div_ceil(config.tick_ms))
             .unwrap_or(usize::MAX)
             .max(1)
     };
     CoreConfig {
-        node: config.node,
+        node,
         tick_ms: config.tick_ms,
         election_ticks: ticks(config.election_timeout_ms).max(ticks(config.heartbeat_ms) + 1),
         heartbeat_ticks: ticks(config.heartbeat_ms),
@@ -208,9 +225,11 @@ fn core_config(config: &ConsensusConfig) -> CoreConfig {
     }
 }
 
-fn node_config(config: &ConsensusConfig) -> NodeConfig {
+fn node_config(config: &ConsensusConfig, node: u64) -> NodeConfig {
+    let servers = config.members.iter();
     NodeConfig {
-        node: config.node,
+        node,
+        servers: servers.map(|(&n, member)| (n, !member.learner)).collect(),
         boot: config.boot,
         tick_ms: config.tick_ms,
         report_period_ms: config.report_period_ms,

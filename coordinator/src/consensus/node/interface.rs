@@ -1,5 +1,7 @@
 //! What goes into a node and what comes out of it.
 
+use std::collections::BTreeMap;
+
 use raft::eraftpb::Message;
 
 use crate::consensus::applier::{CheckpointMark, Committed, Fatal, Feedback, LiveSession, NotDone};
@@ -44,6 +46,13 @@ pub enum PeerMessage {
     },
     /// Sessions that a node heard from.
     Report(Report),
+    /// To the leader: let the sender in, in the place of its former incarnation.
+    Join,
+    /// To a former incarnation, which has to stop: a later one is the member now.
+    Replaced {
+        /// Its raft id.
+        id: u64,
+    },
     /// The leader has taken a report, and still led afterwards.
     Reported {
         /// Boot nonce of the receiver.
@@ -71,18 +80,18 @@ pub enum NodeInput {
     Submit(Vec<Command>),
     /// A message of another node, in the given life of it.
     Peer {
-        /// The sender.
+        /// The sender's raft id.
         from: u64,
         /// The sender's boot nonce.
         boot: u64,
         /// What it says.
         message: PeerMessage,
     },
-    /// The stream to that node stands again.
+    /// The stream to that server stands again.
     LinkUp(u64),
-    /// The connection to that node's process closed.
+    /// The connection to that server's process closed.
     LinkLost(u64),
-    /// A message to that node was dropped.
+    /// A message to that server was dropped.
     Unreachable(u64),
     /// A local reader, by a name of the caller's.
     Read(u64),
@@ -139,7 +148,7 @@ pub struct Start<'a> {
 pub struct Effects {
     /// This node has to end; nothing else of these is done.
     pub fatal: Option<Fatal>,
-    /// To send, in order per receiver.
+    /// To send, in order per receiver: a raft id, of which the server is what counts.
     pub send: Vec<(u64, PeerMessage)>,
     /// To send with the newest checkpoint.
     pub snapshots: Vec<Message>,
@@ -166,10 +175,12 @@ pub struct Effects {
 }
 
 /// Settings of a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// This node.
+    /// This node's raft id.
     pub node: u64,
+    /// Every server of zoo.cfg by its N, this one included, and whether it votes.
+    pub servers: BTreeMap<u64, bool>,
     /// Its boot nonce.
     pub boot: u64,
     /// Length of a tick, milliseconds.

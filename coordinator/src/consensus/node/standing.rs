@@ -93,7 +93,8 @@ impl Node {
             voters: &voters,
             leader,
         };
-        self.out.fatal = self.agreement.verdict(self.now.ms, &ensemble);
+        let verdict = || self.agreement.verdict(self.now.ms, &ensemble);
+        self.out.fatal = self.out.fatal.take().or_else(verdict);
     }
 
     /// Tells the others how this node stands, when that is due.

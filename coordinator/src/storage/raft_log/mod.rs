@@ -53,7 +53,7 @@ pub enum LogError {
     },
     /// The files contradict themselves: this replica's log is lost, and an operator has to rejoin it.
     #[error(
-        "raft log is damaged in {file} at byte {position}: {reason}; wipe this node's raft log and state and let it rejoin"
+        "raft log is damaged in {file} at byte {position}: {reason}; this replica can't be trusted any more: run `zweig coordinator wipe --config FILE` and start it again, then it rejoins"
     )]
     Corrupt {
         /// The damaged segment.
@@ -75,7 +75,7 @@ pub enum LogError {
     },
     /// Entries between the state and the log are missing.
     #[error(
-        "the state is applied up to {applied}, but the raft log begins at {first}; wipe this node and let it rejoin"
+        "the state is applied up to {applied}, but the raft log begins at {first}; run `zweig coordinator wipe --config FILE` and start it again, then it rejoins"
     )]
     Gap {
         /// The last applied index.
@@ -84,7 +84,7 @@ pub enum LogError {
         first: u64,
     },
     /// The state was applied from another history than the log holds.
-    #[error("entry {} was applied with term {}, the raft log holds it committed with term {term}; wipe this node and let it rejoin", applied.index, applied.term)]
+    #[error("entry {} was applied with term {}, the raft log holds it committed with term {term}; run `zweig coordinator wipe --config FILE` and start it again, then it rejoins", applied.index, applied.term)]
     Contradiction {
         /// What the state says.
         applied: Position,
