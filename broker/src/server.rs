@@ -255,14 +255,16 @@ async fn open_logs(config: &Arc<Config>) -> Result<LogManager, RunError> {
     Ok(opened?)
 }
 
-/// Whether the logs that were opened still hold all they held; a damaged one speaks against it.
+/// Whether the logs that were opened still hold all they held. One of which something may be missing speaks against
+/// all: a registration says it of the whole broker.
 fn judge(logs: &LogManager, memory: Option<&Memory>, boot_id: &str) -> Option<i64> {
     let stop = logs.previous_stop();
-    let damaged = logs.damaged();
-    for (partition, problem) in &damaged {
-        tracing::error!(%partition, %problem, "this log is damaged and is not served");
+    let same_boot = memory.is_some_and(|m| m.boot_id == boot_id) && !boot_id.is_empty();
+    let losses = logs.losses(same_boot);
+    for (partition, loss) in &losses {
+        tracing::error!(%partition, loss, "records may be missing: this broker does not claim to be intact");
     }
-    let intact = intact_since(memory, stop, boot_id).filter(|_| damaged.is_empty());
+    let intact = intact_since(memory, stop, boot_id).filter(|_| losses.is_empty());
     if intact.is_none() && stop != Stop::Fresh {
         tracing::warn!("records that were not synced may be missing from the logs");
     }

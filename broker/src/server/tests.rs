@@ -26,6 +26,8 @@ use crate::log::format::record_batch::tests::Batch;
 
 use super::*;
 
+mod damage;
+
 const LIMIT: Duration = Duration::from_secs(120);
 const TOPIC: &str = "orders";
 
@@ -48,7 +50,11 @@ impl Node {
     }
 
     fn start(&mut self, ensemble: &FakeEnsemble) {
-        let config = config(self.id, self.dir.path());
+        self.start_with(ensemble, &[]);
+    }
+
+    fn start_with(&mut self, ensemble: &FakeEnsemble, settings: &[(&str, &str)]) {
+        let config = config(self.id, self.dir.path(), settings);
         self.shutdown = CancellationToken::new();
         let ports = Arc::new(ensemble.clone());
         let run = run_over(config, ports, self.shutdown.clone());
@@ -63,7 +69,7 @@ impl Node {
     }
 }
 
-fn config(id: i32, dir: &Path) -> Config {
+fn config(id: i32, dir: &Path, settings: &[(&str, &str)]) -> Config {
     let pairs = [
         ("broker.id", id.to_string()),
         ("zookeeper.connect", "nowhere:1".to_owned()),
@@ -77,6 +83,11 @@ fn config(id: i32, dir: &Path) -> Config {
     ];
     let pairs: Vec<_> = pairs
         .into_iter()
+        .chain(
+            settings
+                .iter()
+                .map(|(key, value)| (*key, (*value).to_owned())),
+        )
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
     Config::load(None, &pairs).expect("good settings")
@@ -203,6 +214,16 @@ async fn fetched_end(at: SocketAddr) -> Option<i64> {
     Some(headers.last().map_or(0, |(header, _)| header.next_offset()))
 }
 
+/// Waits until the first broker sees as many; where it listens.
+async fn all_seen(ensemble: &FakeEnsemble, brokers: usize) -> SocketAddr {
+    let at = until("registered", async || address(ensemble, 1)).await;
+    until("all brokers seen", async || {
+        let answer = ask(at, 5, &MetadataRequest::default()).await?;
+        (answer.brokers.len() == brokers).then_some(at)
+    })
+    .await
+}
+
 async fn leader_of(ensemble: &FakeEnsemble, nodes: &[i32], isr: &[i32]) -> (i32, SocketAddr) {
     until(&format!("a leader, and {isr:?} in sync"), async || {
         for id in nodes {
@@ -271,15 +292,7 @@ async fn acknowledged_records_survive_a_leader_that_stops() {
     let ensemble = FakeEnsemble::default();
     let mut nodes: BTreeMap<i32, Node> = (1..=3).map(|id| (id, Node::new(id))).collect();
     nodes.values_mut().for_each(|node| node.start(&ensemble));
-    for id in 1..=3 {
-        until("registered", async || address(&ensemble, id)).await;
-    }
-    let at = address(&ensemble, 1).expect("registered");
-    until("all brokers seen", async || {
-        let answer = ask(at, 5, &MetadataRequest::default()).await?;
-        (answer.brokers.len() == 3).then_some(())
-    })
-    .await;
+    let at = all_seen(&ensemble, 3).await;
     create_topic(at, 3).await;
     let (first, _) = leader_of(&ensemble, &[1, 2, 3], &[1, 2, 3]).await;
     for batch in 0..5 {

@@ -99,6 +99,11 @@ impl LogDir {
         points.get(partition).copied().unwrap_or(0)
     }
 
+    /// All recovery points, as the checkpoint file says.
+    pub fn recovery_points(&self) -> BTreeMap<TopicPartition, i64> {
+        self.recovery_points.lock().clone()
+    }
+
     /// Replaces all recovery points, if they differ from what was written last. They are asked for
     /// under the lock, so that no truncation comes between.
     pub fn write_recovery_points(

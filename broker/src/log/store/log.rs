@@ -83,6 +83,10 @@ pub struct Log {
     flushed: AtomicI64,
     last_flush_ms: AtomicI64,
     recovered: Recovered,
+    /// Its end when it was opened: what lies below may have changed on the disk since it was appended.
+    opened_end: i64,
+    /// Offset of the corrupt batch that was told last; -1 if none was.
+    corrupt_told: AtomicI64,
 }
 
 impl Log {
@@ -118,6 +122,8 @@ impl Log {
             flushed: AtomicI64::new(parts.flushed.min(parts.end)),
             last_flush_ms: AtomicI64::new(now_ms),
             recovered: parts.recovered,
+            opened_end: parts.end,
+            corrupt_told: AtomicI64::new(-1),
         }
     }
 

@@ -28,7 +28,7 @@ use super::super::{TopicId, TopicPartition};
 use super::dir::LogDir;
 use super::file::{self, Durability};
 use super::log::Log;
-use super::recovery::{self, Hints};
+use super::recovery::{self, Hints, Recovered};
 
 /// How the broker that used the log directories before ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ struct DamagedLog {
 struct Logs {
     open: BTreeMap<TopicPartition, Arc<Log>>,
     damaged: BTreeMap<TopicPartition, DamagedLog>,
+    /// Partitions of which a checkpoint tells records, and there is no folder.
+    gone: BTreeMap<TopicPartition, i64>,
 }
 
 /// See the module.
@@ -188,6 +190,39 @@ impl LogManager {
             .collect()
     }
 
+    /// What speaks against these logs holding all they once held, by partition: damage, holes, folders that are gone.
+    /// `same_boot`: no power was lost since they were written, only the process may have been killed.
+    pub fn losses(&self, same_boot: bool) -> Vec<(TopicPartition, String)> {
+        let logs = self.logs.read();
+        let damaged = logs
+            .damaged
+            .iter()
+            .map(|(partition, log)| (partition.clone(), log.error.to_string()));
+        let elsewhere = |partition: &TopicPartition| {
+            logs.open.contains_key(partition) || logs.damaged.contains_key(partition)
+        };
+        let gone = logs
+            .gone
+            .iter()
+            .filter(|(partition, _)| !elsewhere(partition));
+        let gone = gone.map(|(partition, end)| {
+            let loss = format!("its folder is gone, which held records up to {end}");
+            (partition.clone(), loss)
+        });
+        // Before an image is there, the topics' own settings are not known.
+        let compacted = |log: &Log| {
+            log.config().cleanup_policy.compact || log.topic_partition().topic.starts_with("__")
+        };
+        let open = logs.open.iter().filter_map(|(partition, log)| {
+            let recovered = Recovered {
+                hole: log.recovered().hole.filter(|_| !compacted(log)),
+                ..*log.recovered()
+            };
+            Some((partition.clone(), recovered.loss(same_boot)?))
+        });
+        damaged.chain(gone).chain(open).collect()
+    }
+
     /// The high watermarks as they were checkpointed before this start.
     pub fn high_watermarks(&self) -> BTreeMap<TopicPartition, i64> {
         self.high_watermarks.clone()
@@ -208,6 +243,11 @@ impl LogManager {
             return Err(damaged.error.clone());
         }
         if let Some(log) = self.get(partition) {
+            if let Some((from, to)) = log.recovered().hole
+                && !config.cleanup_policy.compact
+            {
+                return Err(self.take_offline(&log, from, to));
+            }
             return self.checked(log, topic_id, config, now_ms);
         }
         let dir = self.emptiest_dir();
@@ -286,6 +326,7 @@ impl LogManager {
                     clean: true,
                     recovery_point: point,
                     log_start: log.log_start_offset(),
+                    log_start_exact: false,
                     high_watermark: None,
                     cut_damage: false,
                 };
@@ -297,6 +338,26 @@ impl LogManager {
                 Ok(log)
             }
         }
+    }
+
+    /// A log that lacks segments is as one with a damaged batch: offline until someone asks for the cut.
+    fn take_offline(&self, log: &Log, from: i64, to: i64) -> OpenError {
+        let partition = log.topic_partition().clone();
+        let error = OpenError::Damaged {
+            partition: partition.clone(),
+            offset: from,
+            reason: format!("no segment holds the offsets {from}..{to}"),
+        };
+        log.abandon();
+        let damaged = DamagedLog {
+            dir: Arc::clone(log.dir()),
+            folder: log.folder().to_owned(),
+            error: error.clone(),
+        };
+        let mut logs = self.logs.write();
+        logs.open.remove(&partition);
+        logs.damaged.insert(partition, damaged);
+        error
     }
 
     fn emptiest_dir(&self) -> Arc<LogDir> {
@@ -330,6 +391,7 @@ fn load_again(
         clean: false,
         recovery_point: dir.recovery_point(partition),
         log_start: log_start.unwrap_or(0),
+        log_start_exact: log_start.is_some(),
         high_watermark: None,
         cut_damage,
     };

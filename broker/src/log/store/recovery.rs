@@ -9,6 +9,9 @@
 //!   `OpenError::Damaged`, until someone who knows a peer with the rest asks for the cut;
 //! - the same goes for a log that ends below its recovery point.
 //!
+//! A hole between two segments is told in `Recovered`: compaction leaves such holes too, so whoever
+//! knows the topic's settings judges it.
+//!
 //! What is cut is said in `Recovered` and in the broker's own log, loudly where the high watermark's
 //! checkpoint says that others had it. `scan` passes over one segment, `sweep` tidies up the files.
 
@@ -40,6 +43,8 @@ pub struct Hints {
     pub recovery_point: i64,
     /// First offset that may be read.
     pub log_start: i64,
+    /// No segment was deleted since `log_start` was noted: a first segment behind it means that one is missing.
+    pub log_start_exact: bool,
     /// The high watermark's checkpoint, if there is one.
     pub high_watermark: Option<i64>,
     /// Cut damage away too: a peer has what is lost, or an operator accepts the loss.
@@ -55,8 +60,26 @@ pub struct Recovered {
     pub indexes_rebuilt: usize,
     /// Bytes that were cut off.
     pub bytes_cut: u64,
+    /// What was cut off began with a batch that was all there, and garbled: no killed process leaves that.
+    pub garbled_end: bool,
     /// The log's end was below the high watermark's checkpoint: records that others may have.
     pub below_high_watermark: bool,
+    /// The first range of offsets between two segments that no segment holds.
+    pub hole: Option<(i64, i64)>,
+}
+
+impl Recovered {
+    /// What of a log that was opened may be missing, in words.
+    pub fn loss(&self, same_boot: bool) -> Option<String> {
+        if self.below_high_watermark {
+            return Some("it ends below its high watermark".to_owned());
+        }
+        if let Some((from, to)) = self.hole {
+            return Some(format!("no segment holds the offsets {from}..{to}"));
+        }
+        // After a power cut a garbled end is a torn write.
+        (self.garbled_end && same_boot).then(|| "its last batch was garbled".to_owned())
+    }
 }
 
 type Segments = BTreeMap<i64, Arc<Segment>>;
@@ -179,6 +202,10 @@ impl Loader<'_> {
             .unwrap_or(0);
         let mut end = self.hints.log_start;
         for (at, segment) in all.iter().enumerate() {
+            let known = at > 0 || self.hints.log_start_exact;
+            if known && segment.base_offset() > end && self.is_cut_at_hole(end, &all[at..])? {
+                break;
+            }
             let next = all.get(at + 1).map(|next| next.base_offset());
             let unclean = !self.hints.clean && at >= unflushed;
             if unclean && at == unflushed {
@@ -207,6 +234,34 @@ impl Loader<'_> {
             }
         }
         Ok(end)
+    }
+
+    /// Notes that segments are missing before `behind`; true when they are all removed for that.
+    fn is_cut_at_hole(&mut self, end: i64, behind: &[Arc<Segment>]) -> Result<bool, OpenError> {
+        if !self.hints.cut_damage {
+            let to = behind[0].base_offset();
+            self.recovered.hole.get_or_insert((end, to));
+            return Ok(false);
+        }
+        self.recovered.bytes_cut = self.remove(behind)?;
+        tracing::warn!(
+            partition = %self.partition,
+            end_offset = end,
+            bytes_cut = self.recovered.bytes_cut,
+            "log was cut where segments are missing"
+        );
+        Ok(true)
+    }
+
+    /// Removes segments, the last one first; returns their bytes.
+    fn remove(&mut self, segments: &[Arc<Segment>]) -> Result<u64, OpenError> {
+        let mut bytes = 0;
+        for segment in segments.iter().rev() {
+            bytes += segment.size();
+            segment.remove()?;
+            self.segments.remove(&segment.base_offset());
+        }
+        Ok(bytes)
     }
 
     /// May the log be cut at this damage?
@@ -261,12 +316,8 @@ impl Loader<'_> {
         pass: &Pass,
         behind: &[Arc<Segment>],
     ) -> Result<(), OpenError> {
-        let mut bytes_cut = segment.size() - pass.end_position;
-        for later in behind.iter().rev() {
-            bytes_cut += later.size();
-            later.remove()?;
-            self.segments.remove(&later.base_offset());
-        }
+        let bytes_cut = segment.size() - pass.end_position + self.remove(behind)?;
+        self.recovered.garbled_end = pass.damage.as_ref().is_some_and(|damage| !damage.cut_off);
         segment.cut(pass.end_position, pass.next_offset)?;
         segment.set_timestamps(pass.first_timestamp_ms, pass.largest_timestamp);
         self.recovered.bytes_cut = bytes_cut;

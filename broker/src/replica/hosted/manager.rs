@@ -268,9 +268,9 @@ impl ReplicaManager {
             }
             let name = TopicPartition::new(&*topic.name, *index);
             let state = state_of(seen);
-            let Some(partition) =
-                self.host_partition(&name, image, topic, state.leader != Some(me))
-            else {
+            // Only a leader that serves has what a damaged log lacks.
+            let has_peer = seen.leader.is_some_and(|id| id != me && image.leads(seen, id));
+            let Some(partition) = self.host_partition(&name, image, topic, has_peer) else {
                 continue;
             };
             let part = part(&state, me, broker_epoch);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::records::RecordBatchDecoder;
@@ -50,7 +51,8 @@ pub struct TimestampOffset {
 
 impl Log {
     /// Whole batches from the one that holds `offset` on, below `upper_bound`, at most `max_bytes`.
-    /// With `min_one` the first batch comes even if it is larger.
+    /// With `min_one` the first batch comes even if it is larger. Checksums of what was on the disk when the log was
+    /// opened are compared: nothing comes from a corrupt batch on, and an error if that is the first.
     pub fn read(
         &self,
         offset: i64,
@@ -69,15 +71,33 @@ impl Log {
         let length = read_full(&slice.file, &mut buffer, slice.position)
             .map_err(|error| FileError::new("read", &self.folder, error))?;
         buffer.truncate(length);
-        let whole = record_batch::headers(&buffer)
-            .map_while(Result::ok)
-            .map(|(_, range)| range.end)
-            .last();
-        buffer.truncate(whole.unwrap_or(0));
+        let whole = self.good_part(&buffer)?;
+        buffer.truncate(whole);
         Ok(Records {
             bytes: buffer.freeze(),
             first_offset: slice.first_offset,
         })
+    }
+
+    /// How many of the bytes are whole batches, and good as far as that is to be checked.
+    fn good_part(&self, bytes: &[u8]) -> Result<usize, ReadError> {
+        let mut good = 0;
+        for (header, range) in record_batch::headers(bytes).map_while(Result::ok) {
+            let cold = header.base_offset < self.opened_end;
+            if cold && let Err(error) = record_batch::parse_whole(&bytes[range.clone()]) {
+                let offset = header.base_offset;
+                if self.corrupt_told.swap(offset, Ordering::Relaxed) != offset {
+                    let partition = &self.partition;
+                    tracing::error!(%partition, offset, %error, "a batch is corrupt and is not served");
+                }
+                if good == 0 {
+                    return Err(ReadError::Corrupt(format!("at offset {offset}: {error}")));
+                }
+                break;
+            }
+            good = range.end;
+        }
+        Ok(good)
     }
 
     /// As `read`, naming the bytes in their file; the last batch may be cut by `max_bytes`.

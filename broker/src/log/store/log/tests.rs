@@ -97,6 +97,7 @@ pub(crate) fn hints(clean: bool) -> Hints {
         clean,
         recovery_point: 0,
         log_start: 0,
+        log_start_exact: false,
         high_watermark: None,
         cut_damage: false,
     }

@@ -1,5 +1,6 @@
 //! What opening the log directories finds: how the last broker ended, and the logs themselves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,8 +33,9 @@ impl LogManager {
         let starts = dir.read_offsets(names::LOG_START_CHECKPOINT)?;
         let marks = dir.read_offsets(names::HIGH_WATERMARK_CHECKPOINT)?;
         let mut found = Vec::new();
-        for name in file::list(dir.path())? {
-            let folder = dir.path().join(&name);
+        let all = file::list(dir.path())?;
+        for name in &all {
+            let folder = dir.path().join(name);
             if !folder.is_dir() {
                 continue;
             }
@@ -41,7 +43,7 @@ impl LogManager {
                 self.folders.get_mut().leave(now_ms, folder);
                 continue;
             }
-            let Some(partition) = names::parse_partition_folder(&name) else {
+            let Some(partition) = names::parse_partition_folder(name) else {
                 tracing::info!(folder = %folder.display(), "not a partition's folder, left alone");
                 continue;
             };
@@ -49,6 +51,7 @@ impl LogManager {
                 clean,
                 recovery_point: dir.recovery_point(&partition),
                 log_start: starts.get(&partition).copied().unwrap_or(0).max(0),
+                log_start_exact: clean && starts.contains_key(&partition),
                 high_watermark: marks.get(&partition).copied(),
                 cut_damage: false,
             };
@@ -58,6 +61,10 @@ impl LogManager {
                 folder,
                 hints,
             });
+        }
+        for (partition, end) in gone(dir, &marks, &found, &all) {
+            tracing::error!(%partition, end, "the folder of this log is gone");
+            self.logs.get_mut().gone.insert(partition, end);
         }
         self.high_watermarks.extend(marks);
         self.open_all(dir, found, now_ms)
@@ -145,6 +152,28 @@ impl LogManager {
         }
         Ok(())
     }
+}
+
+/// Partitions of which a checkpoint tells records, with the end it tells, but whose folder is neither here nor
+/// renamed for deletion.
+fn gone(
+    dir: &LogDir,
+    marks: &BTreeMap<TopicPartition, i64>,
+    found: &[Found],
+    names: &[String],
+) -> BTreeMap<TopicPartition, i64> {
+    let here: BTreeSet<&TopicPartition> = found.iter().map(|found| &found.partition).collect();
+    let mut ends = dir.recovery_points();
+    for (partition, mark) in marks {
+        let end = ends.entry(partition.clone()).or_default();
+        *end = (*end).max(*mark);
+    }
+    ends.retain(|partition, end| {
+        let departed = format!("{}.", names::partition_folder(partition));
+        let departed = |name: &String| name.starts_with(&departed);
+        *end > 0 && !here.contains(partition) && !names.iter().any(departed)
+    });
+    ends
 }
 
 /// Reads the clean-stop marker and takes it away, durably.

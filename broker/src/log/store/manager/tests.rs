@@ -266,6 +266,61 @@ fn damaged_logs_are_offline_until_someone_asks_for_the_cut() {
 }
 
 #[test]
+fn losses_are_told() {
+    let broker = Broker::new(1);
+    let manager = broker.open();
+    for partition in 0..5 {
+        append(&create(&manager, partition), 20);
+    }
+    assert!(manager.losses(true).is_empty());
+    manager.shutdown_clean(1).unwrap();
+    drop(manager);
+    let folder = |partition| broker.dirs[0].join(format!("orders-{partition}"));
+    let logs = |partition: i32| -> Vec<PathBuf> {
+        let names = file::list(&folder(partition)).unwrap();
+        let logs = names.iter().filter(|name| name.ends_with(".log"));
+        logs.map(|name| folder(partition).join(name)).collect()
+    };
+    assert!(logs(0).len() >= 3);
+    // 0: its folder; 1: its last segment; 2: one in the middle; 3: its first; 4: nothing.
+    fs::remove_dir_all(folder(0)).unwrap();
+    fs::remove_file(logs(1).last().unwrap()).unwrap();
+    fs::remove_file(&logs(2)[1]).unwrap();
+    fs::remove_file(&logs(3)[0]).unwrap();
+    let manager = broker.open();
+    let losses = manager.losses(true);
+    let lost: BTreeMap<i32, &str> = losses
+        .iter()
+        .map(|(name, loss)| (name.partition, loss.as_str()))
+        .collect();
+    assert!(lost[&0].contains("folder is gone"), "{lost:?}");
+    assert!(lost[&1].contains("was flushed"), "{lost:?}");
+    assert!(lost[&2].contains("no segment holds"), "{lost:?}");
+    assert!(
+        lost[&3].contains("no segment holds the offsets 0.."),
+        "{lost:?}"
+    );
+    assert_eq!(lost.len(), 4, "{lost:?}");
+    // Known not to be compacted, what lacks a segment is not served, until a peer has the rest.
+    let none = BTreeMap::new();
+    let refused = manager.get_or_create(&tp(2), id(7), &none, NOW);
+    assert!(
+        matches!(refused, Err(OpenError::Damaged { .. })),
+        "{refused:?}"
+    );
+    assert!(manager.get(&tp(2)).is_none());
+    let cut = manager.cut_damaged(&tp(2), NOW).unwrap().unwrap();
+    assert!(cut.log_end_offset() > 0 && cut.log_end_offset() < 40);
+    create(&manager, 2);
+    let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+    assert!(
+        manager
+            .get_or_create(&tp(3), id(7), &compacted, NOW)
+            .is_ok()
+    );
+}
+
+#[test]
 fn topic_settings_reach_open_logs() {
     let broker = Broker::new(1);
     let manager = broker.open();

@@ -3,7 +3,7 @@
 use super::super::super::error::FileError;
 use super::super::super::format::names;
 use super::super::super::format::offset_index::OffsetPosition;
-use super::super::super::format::record_batch::{HEADER_SIZE, Header, MAGIC};
+use super::super::super::format::record_batch::{BatchError, HEADER_SIZE, Header, MAGIC};
 use super::super::super::format::time_index::TimestampEntry;
 use super::super::super::leader_epoch::EpochEntry;
 use super::super::segment::{NO_TIMESTAMP, Segment};
@@ -37,6 +37,8 @@ pub struct Damage {
     pub reason: String,
     /// A whole batch with a right checksum in the wrong place: no torn write looks like that.
     pub whole_batch: bool,
+    /// The file ends within the batch, as a write leaves it that was not done to its end.
+    pub cut_off: bool,
 }
 
 /// Reads every batch and compares its checksum, up to the first bad one.
@@ -66,6 +68,7 @@ pub fn pass(segment: &Segment, index_interval_bytes: u32) -> Result<Pass, FileEr
             pass.damage = Some(Damage {
                 reason,
                 whole_batch: true,
+                cut_off: false,
             });
             return Ok(pass);
         }
@@ -119,9 +122,12 @@ fn misplaced(segment: &Segment, pass: &Pass, header: &Header) -> Option<String> 
 
 fn into_damage(segment: &Segment, error: ScanError) -> Result<Damage, FileError> {
     match error {
-        ScanError::Batch { .. } => Ok(Damage {
+        ScanError::Batch {
+            error: ref batch, ..
+        } => Ok(Damage {
             reason: error.to_string(),
             whole_batch: false,
+            cut_off: matches!(batch, BatchError::Cut { .. }),
         }),
         ScanError::Io(error) => Err(FileError::new(
             "read",
@@ -131,9 +137,8 @@ fn into_damage(segment: &Segment, error: ScanError) -> Result<Damage, FileError>
     }
 }
 
-/// Where a segment ends, if its indexes fit it and, for the last one, batches follow each other from
-/// the last index entry to the file's end; `None` when it needs a pass. `next_base` is the next
-/// segment's base offset.
+/// Where a segment ends, if its indexes fit it and batches follow each other from the last index entry to
+/// the file's end; `None` when it needs a pass. `next_base` is the next segment's base offset.
 pub fn glance(segment: &Segment, next_base: Option<i64>) -> Result<Option<i64>, FileError> {
     let size = segment.size();
     if segment.lacked_index() || segment.offset_index().defect(size)?.is_some() {
@@ -153,24 +158,24 @@ pub fn glance(segment: &Segment, next_base: Option<i64>) -> Result<Option<i64>, 
         }
     }
     let mut largest = NO_TIMESTAMP;
-    match next_base {
-        Some(next_base) => next_offset = next_base,
-        None => loop {
-            match window.header(position) {
-                Ok(None) => break,
-                Ok(Some(header)) if header.base_offset >= next_offset => {
-                    if header.max_timestamp_ms > largest.timestamp_ms {
-                        largest = TimestampEntry {
-                            timestamp_ms: header.max_timestamp_ms,
-                            offset: header.last_offset(),
-                        };
-                    }
-                    position += header.size() as u64;
-                    next_offset = header.next_offset();
+    loop {
+        match window.header(position) {
+            Ok(None) => break,
+            Ok(Some(header)) if header.base_offset >= next_offset => {
+                if header.max_timestamp_ms > largest.timestamp_ms {
+                    largest = TimestampEntry {
+                        timestamp_ms: header.max_timestamp_ms,
+                        offset: header.last_offset(),
+                    };
                 }
-                _ => return Ok(None),
+                position += header.size() as u64;
+                next_offset = header.next_offset();
             }
-        },
+            _ => return Ok(None),
+        }
+    }
+    if next_base.is_some_and(|next_base| next_base < next_offset) {
+        return Ok(None);
     }
     if segment.time_index().defect(next_offset)?.is_some() {
         return Ok(None);

@@ -188,6 +188,91 @@ fn damage_in_a_closed_segment_with_good_ones_behind() {
 }
 
 #[test]
+fn a_lost_segment_is_told_and_the_log_is_cut_there_on_demand() {
+    let (mut log, all) = crashed(20, 400);
+    log.reopen(hints(false)).unwrap();
+    log.close().unwrap();
+    log.crash();
+    let image = Image::of(&log.partition_folder());
+    let bases: Vec<i64> = log_files(&log.partition_folder()).into_keys().collect();
+    assert!(bases.len() >= 4);
+    let hole = Some((bases[1], bases[2]));
+    for clean in [true, false] {
+        image.restore(&log.partition_folder());
+        fs::remove_file(log_file(&log, bases[1])).unwrap();
+        log.reopen(hints(clean)).unwrap();
+        assert_eq!(log.recovered().hole, hole, "clean stop: {clean}");
+        assert!(log.recovered().loss(false).is_some());
+        log.crash();
+    }
+    log.reopen(Hints {
+        cut_damage: true,
+        ..hints(false)
+    })
+    .unwrap();
+    assert_eq!(
+        (log.recovered().hole, log.log_end_offset()),
+        (None, bases[1])
+    );
+    assert_eq!(batches(&log), all[..bases[1] as usize / 2]);
+    log.crash();
+    // The first one is missed where it is known that nothing was deleted.
+    image.restore(&log.partition_folder());
+    fs::remove_file(log_file(&log, 0)).unwrap();
+    log.reopen(hints(true)).unwrap();
+    assert_eq!(log.recovered().hole, None);
+    log.reopen(Hints {
+        log_start_exact: true,
+        ..hints(true)
+    })
+    .unwrap();
+    assert_eq!(log.recovered().hole, Some((0, bases[1])));
+}
+
+#[test]
+fn a_garbled_end_is_no_killed_write() {
+    let (mut log, all) = crashed(4, 10_000);
+    let path = log_file(&log, 0);
+    let whole = fs::read(&path).unwrap();
+    let mut garbled = whole.clone();
+    *garbled.last_mut().unwrap() ^= 1;
+    for (bytes, same_boot, lost) in [
+        (&garbled[..], true, true),
+        (&garbled[..], false, false),
+        (&whole[..whole.len() - 1], true, false),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        log.reopen(hints(false)).unwrap();
+        assert_eq!(batches(&log), all[..3]);
+        assert_eq!(log.recovered().loss(same_boot).is_some(), lost);
+        log.crash();
+    }
+}
+
+#[test]
+fn what_rotted_since_a_clean_stop_is_not_read() {
+    let (mut log, all) = crashed(6, 10_000);
+    log.reopen(hints(false)).unwrap();
+    log.close().unwrap();
+    log.crash();
+    let path = log_file(&log, 0);
+    let mut bytes = fs::read(&path).unwrap();
+    let fourth = bytes.len() / 6 * 3;
+    bytes[fourth + 70] ^= 4;
+    fs::write(&path, &bytes).unwrap();
+    log.reopen(hints(true)).unwrap();
+    log.append(&Batch::of(2)).unwrap();
+    let before = log.read(0, 10_000, i64::MAX, true).unwrap();
+    assert_eq!(before.bytes, bytes[..fourth], "the good ones before it");
+    for offset in [6, 7] {
+        let answer = log.read(offset, 10_000, i64::MAX, true);
+        assert!(matches!(answer, Err(ReadError::Corrupt(_))), "{answer:?}");
+    }
+    let behind = log.read(8, 10_000, i64::MAX, true).unwrap();
+    assert_eq!((behind.first_offset, all[4].0), (8, 8));
+}
+
+#[test]
 fn missing_short_and_garbage_indexes_are_written_anew() {
     let (mut log, all) = crashed(30, 600);
     log.reopen(hints(false)).unwrap();
