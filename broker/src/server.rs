@@ -19,6 +19,7 @@
 mod adapters;
 mod groups;
 mod listeners;
+mod relief;
 mod running;
 mod session;
 mod survey;

@@ -36,8 +36,7 @@ pub struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     fn stopping(&self, id: i32) -> bool {
-        let epoch = self.image.shutting_down.get(&id);
-        epoch.is_some() && self.image.broker_epoch(id) == epoch.copied()
+        self.image.is_stopping(id)
     }
 
     fn registered(&self, id: i32) -> bool {

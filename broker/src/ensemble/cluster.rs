@@ -12,6 +12,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -100,6 +101,8 @@ pub(super) struct Inner {
     pub(super) metadata: Arc<MetadataCache>,
     pub(super) config: Arc<Config>,
     pub(super) chance: Mutex<StdRng>,
+    /// A controlled shutdown was asked for: no relief is taken back any more.
+    stopping: AtomicBool,
 }
 
 impl Cluster {
@@ -118,6 +121,7 @@ impl Cluster {
             metadata,
             config,
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
+            stopping: AtomicBool::new(false),
         };
         Cluster {
             inner: Arc::new(inner),
@@ -224,15 +228,9 @@ impl Cluster {
     /// # Errors
     /// That of the ensemble, if the request could not be written.
     pub async fn controlled_shutdown(&self, limit: Duration) -> Result<usize, Error> {
-        let registered = self.registered();
+        self.inner.stopping.store(true, Ordering::SeqCst);
+        self.ask_relief().await?;
         let me = self.inner.broker_id;
-        let path = own::shutting_down_path(me);
-        let content = own::encode_shutdown(registered.epoch);
-        let op = WriteOp::create(path, content, CreateMode::Ephemeral);
-        match registered.port.multi(vec![op]).await.map_err(Error::from) {
-            Ok(_) | Err(Error::NodeExists(_)) => {}
-            Err(error) => return Err(error),
-        }
         let moved = |image: &Image| movable(image, me) == 0;
         let waited = self.inner.metadata.wait_for(limit, moved).await;
         if let Err(error) = waited {
@@ -240,6 +238,39 @@ impl Cluster {
         }
         let image = self.inner.metadata.image();
         Ok(led(&image, me).count())
+    }
+}
+
+impl Cluster {
+    /// Asks the controller to move leaderships away, for as long as this registration lasts or until
+    /// [`Self::end_relief`].
+    ///
+    /// # Errors
+    /// That of the ensemble.
+    pub async fn ask_relief(&self) -> Result<(), Error> {
+        let registered = self.registered();
+        let path = own::shutting_down_path(self.inner.broker_id);
+        let content = own::encode_shutdown(registered.epoch);
+        let op = WriteOp::create(path, content, CreateMode::Ephemeral);
+        match registered.port.multi(vec![op]).await.map_err(Error::from) {
+            Ok(_) | Err(Error::NodeExists(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes back what [`Self::ask_relief`] asked for, unless this broker stops.
+    ///
+    /// # Errors
+    /// That of the ensemble.
+    pub async fn end_relief(&self) -> Result<(), Error> {
+        if self.inner.stopping.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let op = WriteOp::delete(own::shutting_down_path(self.inner.broker_id), None);
+        match self.port().multi(vec![op]).await.map_err(Error::from) {
+            Ok(_) | Err(Error::NoNode(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -94,6 +94,8 @@ impl RegistrationError {
                     || source.outcome_unknown()
                     || matches!(source, Error::SessionExpired | Error::Closed)
             }
+            // A disk that is full, most likely: not a reason to end a broker that runs.
+            RegistrationError::Memory(_) => true,
             _ => false,
         }
     }

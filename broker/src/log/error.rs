@@ -75,6 +75,14 @@ impl LogError {
     pub fn is_fatal(&self) -> bool {
         matches!(self, LogError::Fatal(_))
     }
+
+    /// The write that found the disk full.
+    pub fn no_space(&self) -> Option<&FileError> {
+        match self {
+            LogError::NoSpace(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl From<FileError> for LogError {
@@ -182,19 +190,6 @@ pub enum AppendError {
     Log(#[from] LogError),
 }
 
-impl AppendError {
-    /// True when the process must end.
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, AppendError::Log(error) if error.is_fatal())
-    }
-}
-
-impl From<FileError> for AppendError {
-    fn from(error: FileError) -> AppendError {
-        AppendError::Log(error.into())
-    }
-}
-
 /// Why records could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
@@ -220,6 +215,11 @@ impl ReadError {
     /// True when the process must end. A read never is: it changes nothing.
     pub fn is_fatal(&self) -> bool {
         false
+    }
+
+    /// The write that found the disk full; a read is none.
+    pub fn no_space(&self) -> Option<&FileError> {
+        None
     }
 }
 
@@ -266,19 +266,6 @@ pub enum OpenError {
     Log(#[from] LogError),
 }
 
-impl OpenError {
-    /// True when the process must end.
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, OpenError::Log(error) if error.is_fatal())
-    }
-}
-
-impl From<FileError> for OpenError {
-    fn from(error: FileError) -> OpenError {
-        OpenError::Log(error.into())
-    }
-}
-
 /// Why the log directories could not be opened or written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ManagerError {
@@ -321,15 +308,30 @@ pub enum ManagerError {
     Log(#[from] LogError),
 }
 
-impl ManagerError {
-    /// True when the process must end.
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, ManagerError::Log(error) if error.is_fatal())
-    }
+/// What the errors have in common that pass a [`LogError`] on.
+macro_rules! pass_on_log_errors {
+    ($($error:ident),*) => {$(
+        impl $error {
+            /// True when the process must end.
+            pub fn is_fatal(&self) -> bool {
+                matches!(self, $error::Log(error) if error.is_fatal())
+            }
+
+            /// The write that found the disk full.
+            pub fn no_space(&self) -> Option<&FileError> {
+                match self {
+                    $error::Log(error) => error.no_space(),
+                    _ => None,
+                }
+            }
+        }
+
+        impl From<FileError> for $error {
+            fn from(error: FileError) -> $error {
+                $error::Log(error.into())
+            }
+        }
+    )*};
 }
 
-impl From<FileError> for ManagerError {
-    fn from(error: FileError) -> ManagerError {
-        ManagerError::Log(error.into())
-    }
-}
+pass_on_log_errors!(AppendError, OpenError, ManagerError);

@@ -28,7 +28,7 @@ pub mod validator;
 use std::fmt;
 
 pub use config::{CleanupPolicy, LogConfig, LogConfigError, TimestampType};
-pub use error::{AppendError, LogError, ManagerError, OpenError, ReadError};
+pub use error::{AppendError, FileError, LogError, ManagerError, OpenError, ReadError};
 pub use leader_epoch::EpochEnd;
 pub use store::log::{FileSlice, Log, Records, TimestampOffset};
 pub use store::manager::{Identity, LogManager, Stop};

@@ -318,6 +318,13 @@ impl Image {
             && self.broker_epoch(broker) == Some(partition.leader_broker_epoch)
     }
 
+    /// Whether a registered broker asks to be relieved of its leaderships.
+    #[must_use]
+    pub fn is_stopping(&self, broker: i32) -> bool {
+        let epoch = self.shutting_down.get(&broker).copied();
+        epoch.is_some() && self.broker_epoch(broker) == epoch
+    }
+
     /// Adds a topic or replaces its assignment; the states of partitions that stay are kept.
     pub fn put_topic(&mut self, name: &str, id: Uuid, version: i32, assigned: &[(i32, Vec<i32>)]) {
         let old = self.topics.get(name).cloned();

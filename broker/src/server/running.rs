@@ -21,7 +21,7 @@ use crate::shard::{Led, Shards};
 
 use super::adapters::EnsembleFace;
 use super::groups::{self, HostedGroups};
-use super::{RunError, Started, blocking, listeners, survey};
+use super::{RunError, Started, blocking, listeners, relief, survey};
 
 /// How long the first image may take after the registration.
 const FIRST_IMAGE: Duration = Duration::from_secs(30);
@@ -126,6 +126,13 @@ impl Running {
             stop(),
         );
         tasks.spawn_on(survey, &self.runtime);
+        let relief = relief::run(
+            self.cluster.clone(),
+            metadata.clone(),
+            replicas.clone(),
+            stop(),
+        );
+        tasks.spawn_on(relief, &self.runtime);
     }
 
     fn start_groups(&self, config: &Config, metadata: &Arc<MetadataCache>) -> Shards {

@@ -27,6 +27,7 @@ use crate::log::format::record_batch::tests::Batch;
 use super::*;
 
 mod damage;
+mod full;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const TOPIC: &str = "orders";

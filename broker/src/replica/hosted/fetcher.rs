@@ -273,7 +273,10 @@ impl Fetcher {
                     Ok(true) => to_flush.push(Arc::clone(&entry.partition)),
                     Ok(false) => {}
                     Err(error) => {
-                        warn!(partition = %entry.partition.name(), %error, "can't follow");
+                        // A full disk was told, once for all its partitions.
+                        if !error.is_no_space() {
+                            warn!(partition = %entry.partition.name(), %error, "can't follow");
+                        }
                         self.pause(entry, self.host.config.replica.fetch_backoff);
                     }
                 }
@@ -285,7 +288,9 @@ impl Fetcher {
                     .iter()
                     .try_for_each(|partition| partition.flush_as_follower())
             });
-            if let Ok(Err(error)) = flushed.await {
+            if let Ok(Err(error)) = flushed.await
+                && !error.is_no_space()
+            {
                 warn!(leader = self.leader, %error, "not flushed");
             }
         }

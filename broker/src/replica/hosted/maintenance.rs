@@ -4,7 +4,7 @@
 
 use super::manager::{OFFSETS_TOPIC, ReplicaManager};
 use crate::clock;
-use crate::log::TopicPartition;
+use crate::log::{ManagerError, TopicPartition};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,6 +13,9 @@ use tracing::{info, warn};
 /// Replicas are looked at this often at the latest, so that a write of the ISR held back in doubt is
 /// taken up soon.
 const ISR_CHECK_MAX: Duration = Duration::from_secs(2);
+
+/// A directory that was full is looked at this often for room.
+const ROOM_CHECK: Duration = Duration::from_secs(1);
 
 /// Files of deleted partitions and segments are looked for this often.
 const REMOVAL_CHECK: Duration = Duration::from_secs(10);
@@ -36,13 +39,10 @@ impl ReplicaManager {
         );
         self.every(log.retention_check_interval, |manager| manager.retain());
         self.every(REMOVAL_CHECK, |manager| {
-            if let Err(error) = manager
-                .host
-                .check(manager.logs.remove_due(clock::wall_ms()))
-            {
-                warn!(%error, "deleted files not removed");
-            }
+            let removed = manager.logs.remove_due(clock::wall_ms());
+            manager.done_if_room(removed.map(|_| ()), "deleted files not removed");
         });
+        self.every(ROOM_CHECK, |manager| manager.host.full.look(clock::now()));
     }
 
     /// Runs `work` on the blocking pool, again and again, each run `pause` after the last one began at the
@@ -73,12 +73,23 @@ impl ReplicaManager {
     }
 
     fn flush_due(&self) {
-        if let Err(error) = self.host.check(self.logs.flush_dirty(clock::wall_ms())) {
-            warn!(%error, "logs not flushed");
+        self.done_if_room(self.logs.flush_dirty(clock::wall_ms()), "logs not flushed");
+        let written = self.logs.checkpoint_offsets();
+        self.done_if_room(written, "offset checkpoints not written");
+    }
+
+    /// Tells of work that failed, but not of a full disk: that is told once.
+    pub(super) fn done_if_room(&self, done: Result<(), ManagerError>, otherwise: &str) {
+        match self.host.check(done) {
+            Err(error) if error.no_space().is_none() => warn!(%error, "{otherwise}"),
+            _ => {}
         }
-        if let Err(error) = self.host.check(self.logs.checkpoint_offsets()) {
-            warn!(%error, "offset checkpoints not written");
-        }
+    }
+
+    /// For how long some log directory has had no room; `None` if all have.
+    #[must_use]
+    pub fn full_for(&self) -> Option<Duration> {
+        self.host.full.longest(clock::now())
     }
 
     /// Deletes old segments below the high watermark. Offsets of groups are exempt until they can be
@@ -96,6 +107,7 @@ impl ReplicaManager {
         {
             Ok(0) => {}
             Ok(segments) => info!(segments, "old segments deleted"),
+            Err(error) if error.no_space().is_some() => {}
             Err(error) => warn!(%error, "retention failed"),
         }
     }

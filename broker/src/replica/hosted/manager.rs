@@ -7,12 +7,13 @@
 use super::fetcher::Fetchers;
 use super::leading::Committing;
 use super::partition::{Host, Partition, PartitionError};
+use super::room::FullDirs;
+use super::seen::{same_brokers, same_topic, state_of};
 use super::{FatalHook, HostConfig, StateWriter};
 use crate::clock;
 use crate::log::{AppendOrigin, Appended, Log, LogManager, OpenError, TopicPartition};
-use crate::metadata::{self, Image, MetadataCache, Topic};
-use crate::replica::isr::Isr;
-use crate::replica::state::{PartitionState, part};
+use crate::metadata::{Image, MetadataCache, Topic};
+use crate::replica::state::part;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -89,6 +90,7 @@ impl ReplicaManager {
             fatal,
             runtime,
             started: clock::now(),
+            full: FullDirs::new(logs.dirs()),
         });
         let shutdown = CancellationToken::new();
         let manager = Arc::new(Self {
@@ -252,9 +254,10 @@ impl ReplicaManager {
             .iter()
             .map(|partition| (partition.name().clone(), partition.high_watermark()))
             .collect();
-        if let Err(error) = self.host.check(self.logs.write_high_watermarks(&marks)) {
-            warn!(%error, "high watermarks not written");
-        }
+        self.done_if_room(
+            self.logs.write_high_watermarks(&marks),
+            "high watermarks not written",
+        );
     }
 
     fn apply_topic(&self, image: &Image, topic: &Topic, broker_epoch: Option<i64>) {
@@ -269,12 +272,14 @@ impl ReplicaManager {
             let name = TopicPartition::new(&*topic.name, *index);
             let state = state_of(seen);
             // Only a leader that serves has what a damaged log lacks.
-            let has_peer = seen.leader.is_some_and(|id| id != me && image.leads(seen, id));
+            let has_peer = seen
+                .leader
+                .is_some_and(|id| id != me && image.leads(seen, id));
             let Some(partition) = self.host_partition(&name, image, topic, has_peer) else {
                 continue;
             };
             let part = part(&state, me, broker_epoch);
-            if let Err(error) = partition.apply(&state, part, |id| image.broker_epoch(id)) {
+            if let Err(error) = partition.apply(&state, part, image) {
                 error!(partition = %name, %error, "can't take its part");
             }
             match partition.following() {
@@ -450,43 +455,4 @@ impl ReplicaManager {
             changed
         });
     }
-}
-
-fn state_of(seen: &metadata::Partition) -> PartitionState {
-    PartitionState {
-        replicas: seen.replicas.clone(),
-        leader: seen.leader,
-        leader_broker_epoch: seen.leader_broker_epoch,
-        leader_epoch: seen.leader_epoch,
-        partition_epoch: seen.partition_epoch,
-        isr: Isr::new(
-            seen.isr
-                .iter()
-                .map(|id| (*id, seen.isr_epoch_of(*id).unwrap_or(0))),
-        ),
-    }
-}
-
-fn same_brokers(before: &Image, now: &Image) -> bool {
-    before.brokers.size() == now.brokers.size()
-        && before
-            .brokers
-            .values()
-            .zip(now.brokers.values())
-            .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
-}
-
-/// Whether nothing changed for a topic of `now`: assignment, states, settings, wish to delete it.
-fn same_topic(before: &Image, now: &Image, topic: &Arc<Topic>) -> bool {
-    let same_configs = match (
-        before.topic_configs.get(&topic.name),
-        now.topic_configs.get(&topic.name),
-    ) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (a, b) => a.is_none() && b.is_none(),
-    };
-    before
-        .topic(&topic.name)
-        .is_some_and(|old| Arc::ptr_eq(old, topic))
-        && same_configs
 }

@@ -9,6 +9,8 @@
 //! | [`fetcher`] | one task per leader: fetches for all partitions followed there |
 //! | [`leader_connection`] | the fetcher's connection: Kafka's Fetch over a socket |
 //! | [`maintenance`] | what happens by the clock: checkpoints, retention, lagging followers |
+//! | `room` | which log directories are full, and for how long |
+//! | `seen` | what an image says of this broker's partitions |
 //! | [`wake`] | how waiters hear that offsets moved |
 //!
 //! Called by `handlers`, `purgatory`, `shard` and `server`; calls `log` and, through [`StateWriter`], the ensemble.
@@ -29,6 +31,8 @@ pub mod leading;
 pub mod maintenance;
 pub mod manager;
 pub mod partition;
+mod room;
+mod seen;
 pub mod wake;
 
 pub use leading::{

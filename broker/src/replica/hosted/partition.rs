@@ -6,10 +6,12 @@
 //! as follower of it; `high_watermark <= log_end_offset`; whatever may end someone's wait is followed by
 //! one [`WakeList::wake`].
 
+use super::room::FullDirs;
 use super::wake::WakeList;
 use super::{Certainty, FatalHook, HostConfig, StateWriter};
 use crate::clock;
-use crate::log::{AppendError, Log, LogError, ReadError, TopicId, TopicPartition};
+use crate::log::{AppendError, FileError, Log, LogError, ReadError, TopicId, TopicPartition};
+use crate::metadata::Image;
 use crate::replica::leader::{Beginning, Leader, RefusedFetch};
 use crate::replica::state::{Part, PartitionState, is_old_news};
 use parking_lot::{Mutex, MutexGuard};
@@ -90,6 +92,18 @@ pub enum PartitionError {
     Log(#[from] LogError),
 }
 
+impl PartitionError {
+    /// Whether a full disk is the reason.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Append(error) => error.no_space().is_some(),
+            Self::Log(error) => error.no_space().is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// What all partitions share.
 pub(super) struct Host {
     pub(super) config: HostConfig,
@@ -98,6 +112,8 @@ pub(super) struct Host {
     pub(super) runtime: Handle,
     /// Zero of the times in `replica`.
     pub(super) started: Instant,
+    /// Log directories without room.
+    pub(super) full: FullDirs,
 }
 
 impl Host {
@@ -106,12 +122,16 @@ impl Host {
         i64::try_from(passed.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Passes a result on; before that, ends the process if it says that a log can't be trusted.
-    pub(super) fn check<T, E: MayBeFatal>(&self, result: Result<T, E>) -> Result<T, E> {
-        if let Err(error) = &result
-            && error.is_fatal()
-        {
-            (self.fatal)(&error.to_string());
+    /// Passes a result on; before that, ends the process if it says that a log can't be trusted, and takes note if
+    /// it says that a disk is full.
+    pub(super) fn check<T, E: Storage>(&self, result: Result<T, E>) -> Result<T, E> {
+        if let Err(error) = &result {
+            if error.is_fatal() {
+                (self.fatal)(&error.to_string());
+            }
+            if let Some(refused) = error.no_space() {
+                self.full.refused(refused, clock::now());
+            }
         }
         result
     }
@@ -127,22 +147,27 @@ impl Host {
     }
 }
 
-/// Errors of the log that may mean the end of the process.
-pub(super) trait MayBeFatal: std::fmt::Display {
+/// Errors of the log that may mean the end of the process, or a full disk.
+pub(super) trait Storage: std::fmt::Display {
     fn is_fatal(&self) -> bool;
+    fn no_space(&self) -> Option<&FileError>;
 }
 
-macro_rules! may_be_fatal {
+macro_rules! storage {
     ($($error:ty),*) => {$(
-        impl MayBeFatal for $error {
+        impl Storage for $error {
             fn is_fatal(&self) -> bool {
                 <$error>::is_fatal(self)
+            }
+
+            fn no_space(&self) -> Option<&FileError> {
+                <$error>::no_space(self)
             }
         }
     )*};
 }
 
-may_be_fatal!(
+storage!(
     AppendError,
     LogError,
     ReadError,
@@ -313,14 +338,15 @@ impl Partition {
         }
     }
 
-    /// Takes the part that an image gives this broker. `epoch_of` names the registered brokers of that image.
-    /// Old news changes nothing.
+    /// Takes the part that an image gives this broker. Old news changes nothing.
     pub(super) fn apply(
         self: &Arc<Self>,
         state: &PartitionState,
         part: Part,
-        epoch_of: impl Fn(i32) -> Option<i64>,
+        image: &Image,
     ) -> Result<(), PartitionError> {
+        let epoch_of = |id| image.broker_epoch(id);
+        let stopping = |id| image.is_stopping(id);
         let mut inner = self.lock();
         let told = (state.leader_epoch, state.partition_epoch);
         if inner.stopped || is_old_news(told, (inner.leader_epoch, inner.partition_epoch)) {
@@ -331,7 +357,7 @@ impl Partition {
         let high_watermark = inner.high_watermark();
         match (&mut inner.role, part) {
             (Role::Leading(leader), Part::Lead) if same_epoch => {
-                leader.on_brokers(epoch_of);
+                leader.on_brokers(epoch_of, stopping);
                 leader.adopt(state, now_ms);
             }
             (_, Part::Lead) => {
@@ -345,7 +371,7 @@ impl Partition {
                         .unwrap_or(i64::MAX),
                 };
                 let mut leader = Leader::begin(state, with, now_ms);
-                leader.on_brokers(epoch_of);
+                leader.on_brokers(epoch_of, stopping);
                 info!(partition = %self.name, leader_epoch = state.leader_epoch, log_end = with.log_end, "leading");
                 inner.role = Role::Leading(Box::new(leader));
             }

@@ -11,6 +11,8 @@ pub(super) struct Follower {
     fetched_epoch: Option<i64>,
     /// Epoch of its registration in the last image; `None` while it is not registered.
     registered_epoch: Option<i64>,
+    /// Whether it asks to be relieved: it stops, or its disk is full.
+    stopping: bool,
     /// Whether an image has been looked at; before that nobody counts as unregistered.
     image_seen: bool,
     /// When it last held everything the leader had, as far as that can be told.
@@ -26,6 +28,7 @@ impl Follower {
             end: None,
             fetched_epoch: None,
             registered_epoch: None,
+            stopping: false,
             image_seen: false,
             caught_up_ms: in_sync.then_some(now_ms),
             last_fetch: None,
@@ -41,8 +44,9 @@ impl Follower {
         self.fetched_epoch.max(self.registered_epoch)
     }
 
-    pub(super) fn set_registered(&mut self, epoch: Option<i64>) {
+    pub(super) fn set_registered(&mut self, epoch: Option<i64>, stopping: bool) {
         self.registered_epoch = epoch;
+        self.stopping = stopping;
         self.image_seen = true;
     }
 
@@ -61,10 +65,11 @@ impl Follower {
         self.fetched_epoch = fetch.broker_epoch;
     }
 
-    /// The epoch under which it may be in sync: the one it fetches under, if that is its registration's.
+    /// The epoch under which it may join: the one it fetches under, if that is its registration's, and if it does
+    /// not ask to be relieved.
     pub(super) fn eligible_epoch(&self) -> Option<i64> {
         self.fetched_epoch
-            .filter(|epoch| self.registered_epoch == Some(*epoch))
+            .filter(|epoch| self.registered_epoch == Some(*epoch) && !self.stopping)
     }
 
     pub(super) fn is_caught_up(&self, lag_max_ms: i64, now_ms: i64) -> bool {

@@ -189,10 +189,15 @@ impl Leader {
         Ok(self.advance(now_ms))
     }
 
-    /// An image shows who is registered, by id and epoch.
-    pub fn on_brokers(&mut self, epoch_of: impl Fn(i32) -> Option<i64>) {
+    /// An image shows who is registered, by id and epoch, and who of them asks to be relieved: the controller takes
+    /// these out of the ISR, so they must not join it.
+    pub fn on_brokers(
+        &mut self,
+        epoch_of: impl Fn(i32) -> Option<i64>,
+        stopping: impl Fn(i32) -> bool,
+    ) {
         for (id, follower) in &mut self.followers {
-            follower.set_registered(epoch_of(*id));
+            follower.set_registered(epoch_of(*id), stopping(*id));
         }
     }
 

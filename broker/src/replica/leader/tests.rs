@@ -27,7 +27,7 @@ fn leader(isr: &[(i32, i64)], log_end: i64, high_watermark: i64) -> Leader {
         lag_max_ms: LAG,
     };
     let mut leader = Leader::begin(&state(isr, 7), with, 0);
-    leader.on_brokers(|id| Some(i64::from(id) * 11));
+    leader.on_brokers(|id| Some(i64::from(id) * 11), |_| false);
     leader
 }
 
@@ -92,6 +92,22 @@ fn one_about_to_join_that_falls_silent_is_waited_for_no_longer_than_the_lag_time
     // Nothing happens but time.
     assert!(leader.on_log_end(5, 5, LAG + 1));
     assert_eq!(leader.acks(5, 1), Acks::Enough);
+}
+
+#[test]
+fn one_that_asks_to_be_relieved_does_not_join_and_is_not_waited_for() {
+    let mut leader = leader(&[(1, 11), (3, 33)], 4, 4);
+    leader.on_brokers(|id| Some(i64::from(id) * 11), |id| id != 1);
+    leader.on_fetch(fetch(2, 4), 0).unwrap();
+    leader.on_fetch(fetch(3, 4), 0).unwrap();
+    // 3 stays where the controller left it.
+    assert_eq!(leader.propose(0), None);
+    leader.on_fetch(fetch(3, 5), 1).unwrap();
+    assert!(leader.on_log_end(5, 5, 1));
+    leader.on_brokers(|id| Some(i64::from(id) * 11), |_| false);
+    leader.on_fetch(fetch(2, 5), 2).unwrap();
+    let proposal = leader.propose(2).unwrap();
+    assert_eq!(proposal.isr.ids(), [1, 2, 3]);
 }
 
 #[test]
@@ -167,7 +183,7 @@ fn joins_under_its_current_epoch_once_it_has_everything() {
             known: 23
         })
     );
-    leader.on_brokers(|id| (id == 2).then_some(23));
+    leader.on_brokers(|id| (id == 2).then_some(23), |_| false);
     let proposal = leader.propose(1).unwrap();
     assert_eq!(proposal.isr, Isr::new([(1, 11), (2, 23)]));
     // Counts from the moment it is proposed.
@@ -179,10 +195,10 @@ fn joins_under_its_current_epoch_once_it_has_everything() {
 fn a_replica_that_restarted_is_named_by_its_new_epoch_or_leaves() {
     let mut leader = leader(ALL, 10, 10);
     leader.on_fetch(fetch(3, 10), 1).unwrap();
-    leader.on_brokers(|id| (id == 3).then_some(33));
+    leader.on_brokers(|id| (id == 3).then_some(33), |_| false);
     assert_eq!(leader.propose(1).unwrap().isr.ids(), [1, 3]);
     leader.on_write_end(7, WriteEnd::NotDone, 2);
-    leader.on_brokers(|id| Some(if id == 2 { 99 } else { 33 }));
+    leader.on_brokers(|id| Some(if id == 2 { 99 } else { 33 }), |_| false);
     leader
         .on_fetch(
             FollowerFetch {
@@ -271,7 +287,7 @@ impl Model {
         };
         let znode = state(ALL, 7);
         let mut leader = Leader::begin(&znode, with, 0);
-        leader.on_brokers(|id| Some(i64::from(id) * 11));
+        leader.on_brokers(|id| Some(i64::from(id) * 11), |_| false);
         Self {
             leader,
             ends: [0; 4],
@@ -343,7 +359,8 @@ impl Model {
             }
             Step::Image => {
                 let epochs = self.epochs;
-                self.leader.on_brokers(|id| Some(epochs[id as usize]));
+                self.leader
+                    .on_brokers(|id| Some(epochs[id as usize]), |_| false);
                 self.leader.adopt(&self.znode, self.now);
             }
             Step::Restart { broker } => self.epochs[broker] += 100,
