@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node that stands alone, in a folder of its own.
 pub struct Node {
-    address: SocketAddr,
+    pub address: SocketAddr,
     server: Option<Server>,
     _folder: tempfile::TempDir,
 }
