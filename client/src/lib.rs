@@ -1,6 +1,7 @@
 //! How programs talk to Zweig.
 //!
 //! - [`ensemble`]: the coordination service: a session kept alive, the tree, watches, elections;
+//! - [`history`]: whether what clients saw is what a correct service shows;
 //! - [`kafka`]: the brokers, Zweig's or Kafka's own: producer, consumer, administration.
 //!
 //! Brokers, the command line and tests all reach the servers through this package and through
@@ -8,4 +9,5 @@
 
 mod clock;
 pub mod ensemble;
+pub mod history;
 pub mod kafka;
