@@ -2,6 +2,8 @@
 //! streams that resume, hide what may not be read, and say when a zxid is too old.
 
 mod node;
+mod watch_behind;
+mod watch_installed;
 
 use node::*;
 use zweig_proto::grpc as proto;

@@ -78,15 +78,80 @@ impl Node {
     }
 
     pub async fn watch(&self, path: &str, from_zxid: i64) -> Streaming<proto::WatchResponse> {
-        let request = proto::WatchRequest {
-            path: path.to_owned(),
-            recursive: true,
-            from_zxid,
-            auth: Vec::new(),
-        };
-        let mut client = self.client.clone();
-        let stream = soon("a watch", client.watch(request)).await;
-        stream.expect("served").into_inner()
+        watch(&self.client, path, from_zxid).await
+    }
+}
+
+pub async fn watch(
+    client: &EnsembleClient<Channel>,
+    path: &str,
+    from_zxid: i64,
+) -> Streaming<proto::WatchResponse> {
+    let request = proto::WatchRequest {
+        path: path.to_owned(),
+        recursive: true,
+        from_zxid,
+        auth: Vec::new(),
+    };
+    let mut client = client.clone();
+    let stream = soon("a watch", client.watch(request)).await;
+    stream.expect("served").into_inner()
+}
+
+/// How a watch stream ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    FellBehind(i64),
+    TooOld,
+    Unavailable,
+    /// It did not: this change was waited for.
+    NotYet,
+}
+
+/// Changes of one znode as a client sees them, over all of its streams: each once, in order, none but those
+/// between two marks.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub zxids: Vec<i64>,
+    pub mark: i64,
+}
+
+impl Seen {
+    /// Reads until the end mark of `until`, or the stream's end.
+    pub async fn read(
+        &mut self,
+        stream: &mut Streaming<proto::WatchResponse>,
+        until: i64,
+    ) -> Ended {
+        let mut open = Vec::new();
+        loop {
+            let told = match soon("a message", stream.message()).await {
+                Ok(message) => message.expect("an end is said").response,
+                Err(status) => {
+                    assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+                    return Ended::Unavailable;
+                }
+            };
+            match told.expect("something") {
+                Told::Subtree(_) => assert_eq!(self.mark, 0, "resumed, not begun anew"),
+                Told::SubtreeEnd(zxid) => self.mark = zxid,
+                Told::Change(change) => {
+                    assert!(change.zxid > self.mark, "{} is told twice", change.zxid);
+                    open.push(change.zxid);
+                }
+                Told::EndOfZxid(zxid) => {
+                    assert!(zxid >= self.mark, "{zxid} after {}", self.mark);
+                    // What comes without its mark is told again.
+                    self.zxids.append(&mut open);
+                    self.mark = zxid;
+                    if zxid >= until {
+                        return Ended::NotYet;
+                    }
+                }
+                Told::FellBehind(end) => return Ended::FellBehind(end.last_zxid),
+                Told::TooOld(_) => return Ended::TooOld,
+            }
+        }
     }
 }
 

@@ -344,9 +344,11 @@ impl WatchStream {
                 },
                 _ = period.tick() => {
                     self.in_touch()?;
-                    // Under the publication lock: what is applied has been queued.
+                    // Under the publication lock: what is applied has been queued. A queue that is
+                    // closed belongs to a state that is no more; what is applied now went by it.
                     let applied = self.door.read(|state| {
-                        changes.is_empty().then(|| state.applied().zxid)
+                        let up_to_date = changes.is_empty() && !changes.is_closed();
+                        up_to_date.then(|| state.applied().zxid)
                     });
                     if let Some(applied) = applied.filter(|applied| *applied > marked) {
                         self.send(Said::EndOfZxid(applied.0)).await?;
