@@ -76,6 +76,11 @@ impl Consensus {
         (0..CLIENTS).map(one).collect()
     }
 
+    /// They may not end before they are told to.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("their status").is_some()
+    }
+
     /// Where each of them is now.
     pub fn explain(&self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -123,6 +128,11 @@ impl Records {
         ];
         let child = start(cluster, "idempotent_producer.py", &arguments, &folder);
         Self { child, folder }
+    }
+
+    /// It may not end before it is told to.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_some()
     }
 
     /// How many records were acknowledged.

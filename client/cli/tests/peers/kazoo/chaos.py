@@ -28,14 +28,23 @@ from kazoo.exceptions import (
     OperationTimeoutError,
     SessionExpiredError,
     SessionMovedError,
+    SystemZookeeperError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 
 folder, clients = sys.argv[1], int(sys.argv[2])
 ZNODES = 6
-# What leaves it open whether a write was done.
-LOST = (ConnectionLoss, ConnectionClosedError, OperationTimeoutError, SessionExpiredError, SessionMovedError, KazooTimeoutError)
+# What leaves it open whether a write was done. (A node short of space says SystemError: it was not.)
+LOST = (
+    ConnectionLoss,
+    ConnectionClosedError,
+    OperationTimeoutError,
+    SessionExpiredError,
+    SessionMovedError,
+    SystemZookeeperError,
+    KazooTimeoutError,
+)
 failures = []
 # Whoever wonders why nothing goes on asks with this signal.
 faulthandler.register(signal.SIGUSR1, all_threads=True)
