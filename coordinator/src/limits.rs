@@ -28,9 +28,34 @@ pub const COST_BYTES: usize = 4 << 10;
 /// connection is closed.
 pub const OUTBOX_BYTES: usize = 64 << 20;
 
+/// Reads in one `multiRead`.
+pub const MULTI_READS: usize = 8192;
+
+/// Bytes of answers of one `multiRead`. Twice it still fits in the outbox.
+pub const MULTI_READ_BYTES: usize = 16 << 20;
+
+/// Bytes of answers after which a connection lets others to the state before its next read.
+pub const READ_TURN_BYTES: usize = 256 << 10;
+
+/// Identities that one connection may prove; each of its writes carries them all.
+pub const IDENTITIES: usize = 32;
+
+/// Bytes of those identities together.
+pub const IDENTITIES_BYTES: usize = 8 << 10;
+
+/// Entries of an ACL, with `auth` replaced by the caller's identities. Every node must decide the
+/// same: another value here is another state machine.
+pub const ACL_ENTRIES: usize = 1024;
+
+/// Bytes of schemes and ids of an ACL; likewise the same on every node.
+pub const ACL_BYTES: usize = 64 << 10;
+
 /// Batches of changes kept for slow watch streams before they are told that they fell behind.
 pub const CHANGES_KEPT: usize = 4096;
 
 const _: () = assert!(JUTE_MAX_BUFFER_BYTES > 4 << 20);
 const _: () = assert!(JUTE_MAX_BUFFER_BYTES <= JUTE_MAX_BUFFER_HIGHEST_BYTES);
 const _: () = assert!(OUTBOX_BYTES > JUTE_MAX_BUFFER_BYTES);
+const _: () = assert!(OUTBOX_BYTES >= 2 * MULTI_READ_BYTES);
+// A list of `auth` alone can always be stored.
+const _: () = assert!(IDENTITIES <= ACL_ENTRIES && 2 * IDENTITIES_BYTES <= ACL_BYTES);

@@ -22,6 +22,7 @@ use super::waiters::Waiter;
 use super::{Answer, Closed, EventSink, FrontDoor, ReplyTo, Request, RequestError};
 use crate::clock;
 use crate::consensus::NotDone;
+use crate::limits;
 use crate::session::{Password, SessionId};
 use crate::state_machine::{Op, OpError, SessionGrant};
 use crate::tree::{AuthId, Zxid, acl};
@@ -289,16 +290,25 @@ impl Connection {
         (SessionId(id.cast_signed()), chance.random())
     }
 
-    /// Adds an identity to what later requests may do. Only `digest` proves one: `user:password`.
+    /// Adds an identity to what later requests may do. Only `digest` proves one: `user:password`. Each
+    /// write carries all of them, so their number and size are bounded.
     pub fn add_auth(&self, scheme: &str, credentials: &[u8]) -> Result<(), OpError> {
-        let id = match (scheme, std::str::from_utf8(credentials)) {
-            ("digest", Ok(text)) => digest_id(text).ok_or(OpError::AuthFailed)?,
+        let id = match scheme {
+            "digest" => digest_id(&String::from_utf8_lossy(credentials)),
             _ => return Err(OpError::AuthFailed),
         };
         let mut state = self.core.state.lock();
-        if !state.auth.contains(&id) {
-            state.auth = state.auth.iter().cloned().chain([id]).collect();
+        if state.auth.contains(&id) {
+            return Ok(());
         }
+        let bytes: usize = state.auth.iter().map(AuthId::size_bytes).sum();
+        if state.auth.len() == limits::IDENTITIES
+            || bytes + id.size_bytes() > limits::IDENTITIES_BYTES
+        {
+            tracing::info!(connection = self.core.id, "too many identities");
+            return Err(OpError::AuthFailed);
+        }
+        state.auth = state.auth.iter().cloned().chain([id]).collect();
         Ok(())
     }
 
@@ -383,12 +393,31 @@ impl Drop for Connection {
     }
 }
 
-/// ZooKeeper's digest: `user:base64(sha1(user:password))`.
-fn digest_id(credentials: &str) -> Option<AuthId> {
-    let (user, _) = credentials.split_once(':')?;
+/// ZooKeeper's digest: `user:base64(sha1(user:password))`. Without a colon all of it is the user.
+fn digest_id(credentials: &str) -> AuthId {
+    let user = credentials.split(':').next().unwrap_or_default();
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha1::digest(credentials));
-    Some(AuthId {
+    AuthId {
         scheme: "digest".to_owned(),
         id: format!("{user}:{hash}"),
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_needs_no_colon() {
+        let user = |text: &str| {
+            let id = digest_id(text).id;
+            id.split_once(':').expect("a user and a hash").0.to_owned()
+        };
+        assert_eq!(digest_id("bob:bob").id, "bob:QfyAcNXMsSAxDVNqAsd3nUpZ84k=");
+        assert_eq!(
+            (user("bob"), user(":"), user("")),
+            ("bob".into(), "".into(), "".into())
+        );
+        assert_eq!(user("a:b:c"), "a");
+    }
 }

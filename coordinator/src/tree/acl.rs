@@ -3,7 +3,10 @@
 //! Schemes: `world` (only `anyone`), `digest` (`user:base64(sha1(user:password))`) and, in requests
 //! alone, `auth`, which stands for the ids the caller has authenticated and is replaced by them when
 //! the list is stored. The superuser, `ip`, `x509` and `sasl` are absent on purpose, for now.
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
+
+use crate::limits::{ACL_BYTES, ACL_ENTRIES};
 
 /// May read the data and list the children.
 pub const READ: u32 = 1;
@@ -25,6 +28,13 @@ pub struct AuthId {
     pub scheme: String,
     /// Its meaning depends on the scheme.
     pub id: String,
+}
+
+impl AuthId {
+    /// Bytes of both strings.
+    pub fn size_bytes(&self) -> usize {
+        self.scheme.len() + self.id.len()
+    }
 }
 
 /// One entry of an access control list.
@@ -59,6 +69,11 @@ impl Acl {
         Arc::clone(&OPEN)
     }
 
+    /// Bytes of its scheme and id.
+    pub fn size_bytes(&self) -> usize {
+        self.id.size_bytes()
+    }
+
     fn is_anyone(&self) -> bool {
         self.id.scheme == "world" && self.id.id == "anyone"
     }
@@ -74,8 +89,22 @@ pub fn allows(acl: &[Acl], permissions: u32, auth: &[AuthId]) -> bool {
         .any(|entry| entry.is_anyone() || (entry.id.scheme == "digest" && auth.contains(&entry.id)))
 }
 
+/// The list as requested, or an empty one where it is larger than any list may be: both are refused
+/// with the same error, and the log need not hold the former.
+pub fn bounded(requested: Vec<Acl>) -> Vec<Acl> {
+    match is_bounded(&requested) {
+        true => requested,
+        false => Vec::new(),
+    }
+}
+
+fn is_bounded(list: &[Acl]) -> bool {
+    list.len() <= ACL_ENTRIES && list.iter().map(Acl::size_bytes).sum::<usize>() <= ACL_BYTES
+}
+
 /// The list to store for a requested one: duplicates go, `auth` becomes the caller's ids. `None` if
-/// the list is empty or names something that does not exist (ZooKeeper's `InvalidACL`).
+/// the list is empty or names something that does not exist (ZooKeeper's `InvalidACL`), or if it is
+/// beyond [`ACL_ENTRIES`] or [`ACL_BYTES`], before or after that.
 pub fn resolve(requested: &[Acl], auth: &[AuthId]) -> Option<AclList> {
     if let [only] = requested
         && only.permissions == ALL
@@ -83,32 +112,50 @@ pub fn resolve(requested: &[Acl], auth: &[AuthId]) -> Option<AclList> {
     {
         return Some(Acl::open());
     }
-    let mut resolved: Vec<Acl> = Vec::with_capacity(requested.len());
-    for (place, entry) in requested.iter().enumerate() {
-        if requested[..place].contains(entry) {
+    if !is_bounded(requested) {
+        return None;
+    }
+    let mut seen = HashSet::with_capacity(requested.len());
+    let mut resolved = Resolved::default();
+    for entry in requested {
+        if !seen.insert(entry) {
             continue;
         }
         match entry.id.scheme.as_str() {
-            "world" if entry.id.id == "anyone" => resolved.push(entry.clone()),
-            "digest" if is_valid_digest(&entry.id.id) => resolved.push(entry.clone()),
+            "world" if entry.id.id == "anyone" => resolved.push(entry.permissions, &entry.id)?,
+            "digest" if is_valid_digest(&entry.id.id) => {
+                resolved.push(entry.permissions, &entry.id)?
+            }
             "auth" => {
-                let own: Vec<&AuthId> = auth.iter().filter(|id| id.scheme == "digest").collect();
-                if own.is_empty() {
-                    return None;
+                let mut own = auth.iter().filter(|id| id.scheme == "digest").peekable();
+                own.peek()?;
+                for id in own {
+                    resolved.push(entry.permissions, id)?;
                 }
-                let permissions = entry.permissions;
-                resolved.extend(own.into_iter().map(|id| Acl {
-                    permissions,
-                    id: id.clone(),
-                }));
             }
             _ => return None,
         }
     }
-    if resolved.is_empty() {
-        None
-    } else {
-        Some(resolved.into())
+    (!resolved.list.is_empty()).then(|| resolved.list.into())
+}
+
+/// A list in the making that never grows beyond its bounds.
+#[derive(Default)]
+struct Resolved {
+    list: Vec<Acl>,
+    bytes: usize,
+}
+
+impl Resolved {
+    /// `None` if there is no room for it.
+    fn push(&mut self, permissions: u32, id: &AuthId) -> Option<()> {
+        self.bytes += id.size_bytes();
+        if self.list.len() == ACL_ENTRIES || self.bytes > ACL_BYTES {
+            return None;
+        }
+        let id = id.clone();
+        self.list.push(Acl { permissions, id });
+        Some(())
     }
 }
 
@@ -209,6 +256,33 @@ mod tests {
             Acl::anyone(READ),
         ];
         assert_eq!(*resolve(&list, &[]).unwrap(), list[..2]);
+    }
+
+    #[test]
+    fn a_list_beyond_its_bounds_is_refused_before_it_grows() {
+        let auth: Vec<AuthId> = (0..400).map(|n| digest(&format!("u{n}:h"))).collect();
+        let wanted = |count| -> Vec<Acl> { (0..count).map(|n| entry(n, "auth", "")).collect() };
+        assert_eq!(resolve(&wanted(40_000), &auth), None);
+        assert_eq!(resolve(&wanted(3), &auth), None, "3 x 400 entries");
+        assert_eq!(resolve(&wanted(2), &auth).map(|list| list.len()), Some(800));
+        let many = |count| -> Vec<Acl> { (0..count).map(Acl::anyone).collect() };
+        let most = u32::try_from(ACL_ENTRIES).unwrap();
+        assert_eq!(resolve(&many(most + 1), &[]), None);
+        assert_eq!(bounded(many(most + 1)), []);
+        assert_eq!(
+            resolve(&many(most), &[]).map(|l| l.len()),
+            Some(ACL_ENTRIES)
+        );
+        assert_eq!(bounded(many(most)), many(most));
+        let long = format!("{}:h", "u".repeat(ACL_BYTES));
+        assert_eq!(resolve(&[entry(READ, "digest", &long)], &[]), None);
+        let half = [digest(&long[..ACL_BYTES / 2])];
+        assert!(resolve(&wanted(1), &half).is_some());
+        assert_eq!(
+            resolve(&wanted(2), &half),
+            None,
+            "what `auth` stands for counts"
+        );
     }
 
     #[test]

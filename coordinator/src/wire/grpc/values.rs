@@ -36,7 +36,7 @@ fn acl_in(list: Vec<proto::Acl>) -> Vec<Acl> {
             },
         }
     };
-    list.into_iter().map(entry).collect()
+    acl::bounded(list.into_iter().map(entry).collect())
 }
 
 fn acl_out(list: Vec<Acl>) -> Vec<proto::Acl> {
