@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
+
 use super::connection::{Core, Phase};
 use super::published::Shared;
 use super::queue::Next;
@@ -12,6 +14,7 @@ use super::waiters::Waiter;
 use super::{Answer, Inner, ReadOp, Request, RequestError, Response, Work};
 use crate::clock;
 use crate::consensus::Fatal;
+use crate::limits;
 use crate::session::SessionId;
 use crate::state_machine::{Command, Op, Origin};
 use crate::tree::AuthId;
@@ -62,6 +65,7 @@ pub(super) fn advance(inner: &Inner, core: &Arc<Core>) {
 fn start(inner: &Inner, core: &Arc<Core>) -> Vec<Command> {
     let mut commands = Vec::new();
     let mut shared = inner.published.lock();
+    let mut turn = 0;
     loop {
         let mut state = core.state.lock();
         let Phase::Live(session, attach) = state.phase else {
@@ -91,7 +95,14 @@ fn start(inner: &Inner, core: &Arc<Core>) -> Vec<Command> {
                     Request::Write(_) => unreachable!("writes are never queued as reads"),
                 };
                 let zxid = shared.zxid();
+                if let Ok(Response::Read(reply)) = &result {
+                    turn += reply.size_bytes();
+                }
                 reply(Answer { zxid, result });
+                if turn > limits::READ_TURN_BYTES {
+                    turn = 0;
+                    MutexGuard::bump(&mut shared);
+                }
             }
         }
     }

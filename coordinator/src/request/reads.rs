@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::connection::Core;
 use super::published::Shared;
+use crate::limits;
 use crate::session::SessionId;
 use crate::state_machine::{Failure, OpError};
 use crate::storage::{Store, StoreError};
@@ -133,8 +134,45 @@ impl From<Failure> for ReadFailure {
     }
 }
 
-fn valid(path: &str) -> Result<(), OpError> {
-    path::validate(path).map_err(OpError::BadArguments)
+/// The znode that is asked for. ZooKeeper's readers do not check paths: the empty one is the root, and
+/// of the others that no znode can have there simply is none.
+fn existing(path: &str) -> Result<&str, OpError> {
+    match path {
+        "" => Ok(path::ROOT),
+        path if path::validate(path).is_ok() => Ok(path),
+        path => Err(OpError::NoNode {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+impl ReadReply {
+    /// About as many bytes as it has on the wire, header not counted.
+    pub fn size_bytes(&self) -> usize {
+        const STAT: usize = 68;
+        match self {
+            ReadReply::Data(data, _) => STAT + data.as_ref().map_or(0, Bytes::len),
+            ReadReply::Children(names, _) | ReadReply::Paths(names) => {
+                STAT + names.iter().map(|name| name.len() + 4).sum::<usize>()
+            }
+            ReadReply::Acl(list, _) => {
+                STAT + list
+                    .iter()
+                    .map(|entry| entry.size_bytes() + 12)
+                    .sum::<usize>()
+            }
+            ReadReply::Many(replies) => replies.iter().map(size_of_one).sum(),
+            ReadReply::Exists(_) | ReadReply::Count(_) | ReadReply::Found(_) | ReadReply::Done => {
+                STAT
+            }
+        }
+    }
+}
+
+/// Of one read among many.
+fn size_of_one(result: &Result<ReadReply, OpError>) -> usize {
+    const HEADER: usize = 13;
+    HEADER + result.as_ref().map_or(4, ReadReply::size_bytes)
 }
 
 impl Shared {
@@ -148,11 +186,10 @@ impl Shared {
     ) -> Result<ReadReply, ReadFailure> {
         match op {
             ReadOp::Get { path, watch } => self.get(core, auth, &path, watch),
-            ReadOp::Exists { path, watch } => self.exists(core, &path, watch),
+            ReadOp::Exists { path, watch } => self.exists(core, auth, &path, watch),
             ReadOp::Children { path, watch } => self.children(core, auth, &path, watch),
             ReadOp::Acl { path } => {
-                valid(&path)?;
-                let (acl, stat) = self.state().acl(&path, auth)?;
+                let (acl, stat) = self.state().acl(existing(&path)?, auth)?;
                 Ok(ReadReply::Acl(acl, stat))
             }
             ReadOp::Ephemerals { prefix } => {
@@ -163,12 +200,12 @@ impl Shared {
                 ))
             }
             ReadOp::CountDescendants { path } => {
-                valid(&path)?;
-                Ok(ReadReply::Count(self.state().descendants(&path)?))
+                let path = existing(&path)?;
+                Ok(ReadReply::Count(self.state().descendants(path, auth)?))
             }
             ReadOp::Nothing => Ok(ReadReply::Done),
             ReadOp::AddWatch { path, recursive } => {
-                valid(&path)?;
+                path::validate(&path).map_err(OpError::BadArguments)?;
                 let kind = match recursive {
                     true => WatchKind::PersistentRecursive,
                     false => WatchKind::Persistent,
@@ -183,18 +220,40 @@ impl Shared {
                 Ok(ReadReply::Found(self.watches.remove(core.id, &path, kind)))
             }
             ReadOp::SetWatches(watches) => self.set_watches(core, &watches),
-            ReadOp::Many(ops) => {
-                let mut replies = Vec::with_capacity(ops.len());
-                for op in ops {
-                    replies.push(match self.read(core, session, auth, op) {
-                        Ok(reply) => Ok(reply),
-                        Err(ReadFailure::Op(error)) => Err(error),
-                        Err(failure @ ReadFailure::Store(_)) => return Err(failure),
-                    });
-                }
-                Ok(ReadReply::Many(replies))
-            }
+            ReadOp::Many(ops) => self.many(core, session, auth, ops),
         }
+    }
+
+    /// Refused as a whole as soon as the answers are too many or too large: they wait in memory until
+    /// the client has read them.
+    fn many(
+        &mut self,
+        core: &Arc<Core>,
+        session: SessionId,
+        auth: &[AuthId],
+        ops: Vec<ReadOp>,
+    ) -> Result<ReadReply, ReadFailure> {
+        if ops.len() > limits::MULTI_READS {
+            let problem = format!("more than {} reads at once", limits::MULTI_READS);
+            return Err(OpError::BadArguments(problem).into());
+        }
+        let mut replies = Vec::with_capacity(ops.len());
+        let mut bytes = 0;
+        for op in ops {
+            let reply = match self.read(core, session, auth, op) {
+                Ok(reply) => Ok(reply),
+                Err(ReadFailure::Op(error)) => Err(error),
+                Err(failure @ ReadFailure::Store(_)) => return Err(failure),
+            };
+            bytes += size_of_one(&reply);
+            if bytes > limits::MULTI_READ_BYTES {
+                let most = limits::MULTI_READ_BYTES;
+                let problem = format!("more than {most} bytes of answers at once");
+                return Err(OpError::BadArguments(problem).into());
+            }
+            replies.push(reply);
+        }
+        Ok(ReadReply::Many(replies))
     }
 
     fn get(
@@ -204,7 +263,7 @@ impl Shared {
         path: &str,
         watch: bool,
     ) -> Result<ReadReply, ReadFailure> {
-        valid(path)?;
+        let path = existing(path)?;
         let (data, stat) = self.state().get(path, auth)?;
         if watch {
             self.watches.arm(core.id, path, WatchKind::Data);
@@ -212,9 +271,18 @@ impl Shared {
         Ok(ReadReply::Data(data, stat))
     }
 
-    fn exists(&mut self, core: &Core, path: &str, watch: bool) -> Result<ReadReply, ReadFailure> {
-        valid(path)?;
-        let stat = self.state().exists(path)?;
+    /// Not permitted leaves no watch: it would tell what must not be read.
+    fn exists(
+        &mut self,
+        core: &Core,
+        auth: &[AuthId],
+        path: &str,
+        watch: bool,
+    ) -> Result<ReadReply, ReadFailure> {
+        let Ok(path) = existing(path) else {
+            return Ok(ReadReply::Exists(None));
+        };
+        let stat = self.state().exists(path, auth)?;
         if watch {
             self.watches.arm(core.id, path, WatchKind::Exists);
         }
@@ -228,7 +296,7 @@ impl Shared {
         path: &str,
         watch: bool,
     ) -> Result<ReadReply, ReadFailure> {
-        valid(path)?;
+        let path = existing(path)?;
         let (names, stat) = self.state().children(path, auth)?;
         if watch {
             self.watches.arm(core.id, path, WatchKind::Child);
@@ -239,13 +307,12 @@ impl Shared {
     /// Each watch either fires at once, for what happened after the zxid that the client has seen,
     /// or is armed.
     fn set_watches(&mut self, core: &Core, watches: &Rearm) -> Result<ReadReply, ReadFailure> {
-        let now = self.zxid();
         let Shared {
             state,
             watches: table,
             ..
         } = self;
-        let missed = table.rearm(core.id, watches, now, |path| state.store().node(path))?;
+        let missed = table.rearm(core.id, watches, |path| state.store().node(path))?;
         for event in missed {
             core.tell(event);
         }

@@ -254,7 +254,7 @@ mod tests {
         let mut installed = StateMachine::open(machine.store().clone()).unwrap();
         installed.apply(2, 1, &create("/b", 4_000)).unwrap();
         installed.apply(3, 1, &create("/c", 6_000)).unwrap();
-        let born = |path| installed.exists(path).unwrap().unwrap().ctime_ms;
+        let born = |path| installed.exists(path, &[]).unwrap().unwrap().ctime_ms;
         assert_eq!((born("/b"), born("/c")), (5_000, 6_000));
         // Whoever did not begin anew agrees.
         machine.apply(2, 1, &create("/b", 4_000)).unwrap();

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::command::Origin;
 use crate::session::{Password, SessionId};
-use crate::tree::{Mutation, Node, Stat, Zxid};
+use crate::tree::{AclList, Mutation, Node, Stat, Zxid};
 
 /// One per command, in order; every node derives the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,11 +190,14 @@ pub struct Change {
     /// The znode just after this change; for a deletion just before it. Its ACL tells who may see the
     /// data: [`crate::tree::acl::allows`].
     pub node: Arc<Node>,
+    /// Of a creation or deletion: the parent's ACL at that moment, which tells who may hear that its
+    /// children have changed.
+    pub parent_acl: Option<AclList>,
 }
 
 impl Change {
     /// What is told of a mutation.
-    pub fn of(mutation: &Mutation, zxid: Zxid) -> Change {
+    pub fn of(mutation: &Mutation, zxid: Zxid, parent_acl: Option<AclList>) -> Change {
         let (kind, path, node) = match mutation {
             Mutation::Created { path, node, .. } => (ChangeKind::Created, path, node),
             Mutation::Data { path, after, .. } => (ChangeKind::Data, path, after),
@@ -206,6 +209,7 @@ impl Change {
             path: Arc::clone(path),
             zxid,
             node: Arc::clone(node),
+            parent_acl,
         }
     }
 }

@@ -16,9 +16,13 @@ impl<S: Store> StateMachine<S> {
         Ok((node.data.clone(), node.stat()))
     }
 
-    /// A znode's stat, if there is one; needs no permission, as in ZooKeeper.
-    pub fn exists(&self, path: &str) -> Result<Option<Stat>, Failure> {
-        Ok(self.store.node(path)?.map(|node| node.stat()))
+    /// A znode's stat, if there is one; the caller must be allowed to read it then.
+    pub fn exists(&self, path: &str, auth: &[AuthId]) -> Result<Option<Stat>, Failure> {
+        match self.permitted(path, acl::READ, auth) {
+            Ok(node) => Ok(Some(node.stat())),
+            Err(Failure::Op(OpError::NoNode { .. })) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The names of a znode's children, in order; the caller must be allowed to read it.
@@ -44,8 +48,10 @@ impl<S: Store> StateMachine<S> {
         self.store.ephemerals(session)
     }
 
-    /// How many znodes lie below a path, itself not counted; walks over all of them.
-    pub fn descendants(&self, path: &str) -> Result<u64, Failure> {
+    /// How many znodes lie below a path, itself not counted; walks over all of them. The caller must be
+    /// allowed to read the first one.
+    pub fn descendants(&self, path: &str, auth: &[AuthId]) -> Result<u64, Failure> {
+        self.permitted(path, acl::READ, auth)?;
         let mut open = vec![path.to_owned()];
         let mut count = 0;
         while let Some(path) = open.pop() {

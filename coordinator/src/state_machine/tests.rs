@@ -58,7 +58,7 @@ impl Script {
                 self.show(shown.map_err(|error| error.to_string()));
             }
             [_, "stat", path] => {
-                let stat = self.machine.exists(path).unwrap();
+                let stat = self.machine.exists(path, &[]).unwrap();
                 self.show(Ok(stat.map_or("none".into(), |stat| stat_line(&stat))));
             }
             [session, "ls", path] => {
@@ -395,7 +395,7 @@ fn an_entry_of_another_term_is_ignored_whole() {
         ),
         (1, 2, Zxid(0))
     );
-    assert_eq!(machine.exists("/a").unwrap(), None);
+    assert_eq!(machine.exists("/a", &[]).unwrap(), None);
     assert_eq!(
         machine
             .apply(2, 2, &entry(2, vec![create("/a")]))
@@ -453,9 +453,9 @@ fn descendants_are_counted_without_the_root_of_them() {
     let paths = ["/a", "/a/b", "/a/b/c", "/a-"];
     let created = entry(1, paths.map(create).to_vec());
     machine.apply(1, 1, &created).unwrap();
-    let counted = ["/", "/a", "/a/b/c"].map(|path| machine.descendants(path).unwrap());
+    let counted = ["/", "/a", "/a/b/c"].map(|path| machine.descendants(path, &[]).unwrap());
     assert_eq!(counted, [7, 2, 0]);
-    assert!(machine.descendants("/missing").is_err());
+    assert!(machine.descendants("/missing", &[]).is_err());
 }
 
 #[test]

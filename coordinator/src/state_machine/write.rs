@@ -11,7 +11,9 @@ use super::command::{Create, Op};
 use super::outcome::{Change, OpError, Reply};
 use crate::session::SessionId;
 use crate::storage::{Meta, ReplicatedLimits, Store, StoreError};
-use crate::tree::{Acl, AuthId, ChildNumbers, Mutation, Node, Transaction, acl, digest, path};
+use crate::tree::{
+    Acl, AclList, AuthId, ChildNumbers, Mutation, Node, Transaction, acl, digest, path,
+};
 use bytes::Bytes;
 
 /// The transaction, and on whose behalf it is made.
@@ -22,6 +24,8 @@ pub(super) struct Draft<'a, S> {
     session: SessionId,
     auth: &'a [AuthId],
     mutations: Vec<Mutation>,
+    /// Beside each mutation the ACL of the parent whose list of children it changed.
+    parent_acls: Vec<Option<AclList>>,
 }
 
 impl<'a, S: Store> Draft<'a, S> {
@@ -39,6 +43,7 @@ impl<'a, S: Store> Draft<'a, S> {
             session,
             auth,
             mutations: Vec::new(),
+            parent_acls: Vec::new(),
         }
     }
 
@@ -51,7 +56,8 @@ impl<'a, S: Store> Draft<'a, S> {
         let changes = self
             .mutations
             .iter()
-            .map(|mutation| Change::of(mutation, zxid))
+            .zip(self.parent_acls)
+            .map(|(mutation, parent_acl)| Change::of(mutation, zxid, parent_acl))
             .collect();
         self.store.push_history(Transaction {
             zxid,
@@ -86,17 +92,8 @@ impl<'a, S: Store> Draft<'a, S> {
             sequential,
             want_stat,
         } = create;
-        // ZooKeeper checks a sequential path with its number: "/queue/" alone is then a good prefix.
-        let checked = if sequential {
-            path::validate(&path::sequential(&asked, 0))
-        } else {
-            path::validate(&asked)
-        };
-        checked.map_err(OpError::BadArguments)?;
+        let parent_path = path::parent_of_named(&asked).map_err(OpError::BadArguments)?;
         self.check_size(&asked, data.as_ref())?;
-        let Some(parent_path) = path::parent(&asked) else {
-            return Err(OpError::NodeExists { path: asked }.into());
-        };
         if ephemeral && self.session == SessionId::NONE {
             let message = format!("{asked}: an ephemeral znode needs a session");
             return Err(OpError::BadArguments(message).into());
@@ -110,6 +107,8 @@ impl<'a, S: Store> Draft<'a, S> {
             true => path::sequential(&asked, parent.children.creates).into(),
             false => asked.into(),
         };
+        // With its number: "/queue/", and the root, alone are good prefixes.
+        path::validate(&path).map_err(OpError::BadArguments)?;
         if self.store.node(&path)?.is_some() {
             return Err(OpError::NodeExists {
                 path: path.to_string(),
@@ -137,17 +136,14 @@ impl<'a, S: Store> Draft<'a, S> {
     }
 
     fn delete(&mut self, path: &str, version: i32) -> Result<Reply, Failure> {
-        path::validate(path).map_err(OpError::BadArguments)?;
+        let parent_path = path::parent_of_named(path).map_err(OpError::BadArguments)?;
         if path::is_permanent(path) {
             return Err(OpError::BadArguments(format!("{path} cannot be deleted")).into());
         }
         let no_node = || OpError::NoNode {
             path: path.to_owned(),
         };
-        let parent = self
-            .store
-            .node(path::parent(path).unwrap_or_default())?
-            .ok_or_else(no_node)?;
+        let parent = self.store.node(parent_path)?.ok_or_else(no_node)?;
         self.permit(&parent, acl::DELETE, path)?;
         let node = self.existing(path)?;
         check_version(path, version, node.version)?;
@@ -182,11 +178,13 @@ impl<'a, S: Store> Draft<'a, S> {
         });
         let stat = after.stat();
         self.replace(&path, &before, Arc::clone(&after));
-        self.mutations.push(Mutation::Data {
-            path: path.into(),
+        let path = path.into();
+        let mutation = Mutation::Data {
+            path,
             before,
             after,
-        });
+        };
+        self.record(mutation, None);
         Ok(Reply::Stat(stat))
     }
 
@@ -205,11 +203,13 @@ impl<'a, S: Store> Draft<'a, S> {
         });
         let stat = after.stat();
         self.replace(&path, &before, Arc::clone(&after));
-        self.mutations.push(Mutation::Acl {
-            path: path.into(),
+        let path = path.into();
+        let mutation = Mutation::Acl {
+            path,
             before,
             after,
-        });
+        };
+        self.record(mutation, None);
         Ok(Reply::Stat(stat))
     }
 
@@ -266,6 +266,7 @@ impl<'a, S: Store> Draft<'a, S> {
             let Some(mutation) = self.mutations.pop() else {
                 break;
             };
+            self.parent_acls.pop();
             match mutation {
                 Mutation::Created {
                     path,
@@ -307,11 +308,13 @@ impl<'a, S: Store> Draft<'a, S> {
         self.set_children(path, parent, parent_before.with_created(self.now.zxid));
         self.count(path, &node, Sign::Plus);
         self.store.insert(path, Arc::clone(&node));
-        self.mutations.push(Mutation::Created {
-            path: Arc::clone(path),
+        let path = Arc::clone(path);
+        let mutation = Mutation::Created {
+            path,
             node,
             parent_before,
-        });
+        };
+        self.record(mutation, Some(Arc::clone(&parent.acl)));
     }
 
     fn remove(&mut self, path: &Arc<str>, node: Arc<Node>, parent: &Node) {
@@ -319,11 +322,18 @@ impl<'a, S: Store> Draft<'a, S> {
         self.set_children(path, parent, parent_before.with_deleted(self.now.zxid));
         self.count(path, &node, Sign::Minus);
         self.store.remove(path, &node);
-        self.mutations.push(Mutation::Deleted {
-            path: Arc::clone(path),
+        let path = Arc::clone(path);
+        let mutation = Mutation::Deleted {
+            path,
             node,
             parent_before,
-        });
+        };
+        self.record(mutation, Some(Arc::clone(&parent.acl)));
+    }
+
+    fn record(&mut self, mutation: Mutation, parent_acl: Option<AclList>) {
+        self.mutations.push(mutation);
+        self.parent_acls.push(parent_acl);
     }
 
     /// A znode's content changes; its children do not.

@@ -55,6 +55,19 @@ pub fn parent(path: &str) -> Option<&str> {
     }
 }
 
+/// The parent of a znode to create or to delete. ZooKeeper looks for it before it checks the path as a
+/// whole, so that a missing parent is what is told of most paths that make no sense.
+pub fn parent_of_named(path: &str) -> Result<&str, String> {
+    if path.contains('\0') {
+        return Err(format!("path {path:?} has a character that is not allowed"));
+    }
+    match path.rfind('/') {
+        None => Err(format!("path {path:?} must begin with '/'")),
+        Some(0) => Ok(ROOT),
+        Some(slash) => Ok(&path[..slash]),
+    }
+}
+
 /// The part behind the last '/'.
 pub fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
@@ -160,6 +173,24 @@ mod tests {
             (child("/", "a").as_str(), child("/a", "b").as_str()),
             ("/a", "/a/b")
         );
+    }
+
+    #[test]
+    fn a_parent_is_looked_for_before_the_path_is_checked() {
+        let cases = [
+            ("/", Ok(ROOT)),
+            ("/a", Ok(ROOT)),
+            ("//", Ok(ROOT)),
+            ("a/b", Ok("a")),
+            ("/a/", Ok("/a")),
+            ("/a//b", Ok("/a/")),
+        ];
+        for (path, parent) in cases {
+            assert_eq!(parent_of_named(path), parent, "{path:?}");
+        }
+        for path in ["", "a", "/a\0"] {
+            assert!(parent_of_named(path).is_err(), "{path:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,9 @@
 pub struct Zxid(pub i64);
 
 impl Zxid {
+    /// No transaction: ZooKeeper's word for it.
+    pub const NONE: Zxid = Zxid(-1);
+
     /// The zxid of the next transaction.
     pub fn next(self) -> Zxid {
         Zxid(self.0 + 1)

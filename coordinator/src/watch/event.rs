@@ -54,9 +54,9 @@ pub struct Event {
     pub kind: EventKind,
     /// To which znode.
     pub path: Arc<str>,
-    /// In which transaction; for one that was missed and is told late, the last one of the replay.
+    /// In which transaction; [`Zxid::NONE`] for one that was missed and is told late.
     pub zxid: Zxid,
-    /// The znode's ACL where it is at hand. Whoever may not read the znode hears nothing of it:
-    /// check [`crate::tree::acl::allows`] before sending. `None`: nothing to check.
+    /// The znode's ACL. Whoever may not read the znode hears nothing of it: check
+    /// [`crate::tree::acl::allows`] before sending. `None`: nothing to check.
     pub acl: Option<AclList>,
 }

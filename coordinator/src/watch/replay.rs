@@ -23,13 +23,12 @@ pub struct Rearm {
 }
 
 impl<K: Ord + Copy> WatchTable<K> {
-    /// Arms each watch, or tells at once what its client has missed. `node` looks up the state, which is
-    /// at zxid `now`.
+    /// Arms each watch, or tells at once what its client has missed, whatever the ACL has become since:
+    /// a client that armed a watch waits for its event. `node` looks up the state.
     pub fn rearm<E>(
         &mut self,
         connection: K,
         watches: &Rearm,
-        now: Zxid,
         node: impl Fn(&str) -> Result<Option<Arc<Node>>, E>,
     ) -> Result<Vec<Event>, E> {
         let mut events = Vec::new();
@@ -38,15 +37,12 @@ impl<K: Ord + Copy> WatchTable<K> {
                 for path in paths {
                     let node = node(path)?;
                     match missed(node.as_deref(), watches.seen) {
-                        Some(kind) => {
-                            let acl = node.map(|node| Arc::clone(&node.acl));
-                            events.push(Event {
-                                kind,
-                                path: path.as_str().into(),
-                                zxid: now,
-                                acl,
-                            });
-                        }
+                        Some(kind) => events.push(Event {
+                            kind,
+                            path: path.as_str().into(),
+                            zxid: Zxid::NONE,
+                            acl: None,
+                        }),
                         None => self.arm(connection, path, kind),
                     }
                 }

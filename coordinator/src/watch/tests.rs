@@ -13,6 +13,7 @@ fn change(kind: ChangeKind, path: &str) -> Change {
         path: path.into(),
         zxid: Zxid(7),
         node,
+        parent_acl: None,
     }
 }
 
@@ -88,6 +89,24 @@ fn a_child_watch_hears_of_children_and_of_its_own_deletion() {
         ),
         ["a NodeChildrenChanged /"]
     );
+}
+
+#[test]
+fn an_event_carries_the_acl_of_its_own_path() {
+    let watches = [
+        ('a', "/x", WatchKind::Child),
+        ('a', "/x/y", WatchKind::Data),
+    ];
+    let parent_acl: crate::tree::AclList = Arc::from([Acl::anyone(0)]);
+    for kind in [ChangeKind::Created, ChangeKind::Deleted] {
+        let change = Change {
+            parent_acl: Some(Arc::clone(&parent_acl)),
+            ..change(kind, "/x/y")
+        };
+        let events = armed(&watches).trigger(&[change]);
+        let lists: Vec<_> = events.into_iter().map(|(_, event)| event.acl).collect();
+        assert_eq!(lists, [Some(Acl::open()), Some(Arc::clone(&parent_acl))]);
+    }
 }
 
 #[test]
@@ -249,7 +268,12 @@ fn what_was_missed_is_told_and_the_rest_is_armed() {
         persistent_recursive: vec!["/r".to_owned()],
     };
     let mut table = WatchTable::new();
-    let events = table.rearm('a', &watches, Zxid(9), node).unwrap();
+    let events = table.rearm('a', &watches, node).unwrap();
+    assert!(events.iter().all(|event| event.zxid == Zxid::NONE));
+    assert!(
+        events.iter().all(|event| event.acl.is_none()),
+        "a replay is told unfiltered"
+    );
     let shown: Vec<_> = events
         .iter()
         .map(|event| format!("{:?} {}", event.kind, event.path))

@@ -8,6 +8,8 @@
 //! |          |                                 | has just been told; the parent: `..ChildrenChanged` |
 //! | acl      | none                            | none                                              |
 //!
+//! Each event carries the ACL of its own path: what must not be read is not heard of either.
+//!
 //! A recursive watch stands among the data watches and hears of every path below its own.
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +67,11 @@ impl<K: Ord + Copy> WatchTable<K> {
                 self.forget_if_unwatched(connection, &parent);
                 events.push((
                     connection,
-                    event(EventKind::NodeChildrenChanged, &parent, None),
+                    event(
+                        EventKind::NodeChildrenChanged,
+                        &parent,
+                        change.parent_acl.clone(),
+                    ),
                 ));
             }
         }

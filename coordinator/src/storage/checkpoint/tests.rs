@@ -89,8 +89,8 @@ fn an_installed_checkpoint_replaces_the_state_for_good() {
             (meta.applied, meta.conf_state.clone())
         );
         assert!(
-            again.exists("/from-the-leader").unwrap().is_some()
-                && again.exists("/former").unwrap().is_none()
+            again.exists("/from-the-leader", &[]).unwrap().is_some()
+                && again.exists("/former", &[]).unwrap().is_none()
         );
         assert_eq!(
             names_in(&node.base).unwrap(),
@@ -142,7 +142,12 @@ fn a_damaged_checkpoint_is_refused_and_the_state_stays() {
         let (folder, _) = node.checkpoint();
         damage(&folder);
         assert!(node.folder.install(&folder).is_err(), "case {case}");
-        assert!(node.open().exists("/from-the-leader").unwrap().is_none());
+        assert!(
+            node.open()
+                .exists("/from-the-leader", &[])
+                .unwrap()
+                .is_none()
+        );
     }
 }
 

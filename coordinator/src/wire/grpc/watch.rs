@@ -285,7 +285,7 @@ impl WatchStream {
         let changes: Vec<Change> = transaction
             .mutations
             .iter()
-            .map(|mutation| Change::of(mutation, zxid))
+            .map(|mutation| Change::of(mutation, zxid, None))
             .collect();
         self.send_changes(zxid, &changes).await
     }

@@ -28,11 +28,12 @@ use super::{ClientInfo, Services, encode};
 use crate::clock;
 use crate::limits;
 use crate::request::{Closed, Connection, ReplyTo, Request};
+use crate::tree::Zxid;
 
 /// How long a connection may take for its whole first frame.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a write may take before the client counts as gone.
+/// How long a client may take no byte at all of what is written before it counts as gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Room for one read.
@@ -60,6 +61,14 @@ enum Ended {
     Frame(#[from] BadFrame),
     #[error("a request header cannot be read: {0}")]
     Header(#[from] DecodeError),
+}
+
+/// Whether requests behind this one are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    On,
+    /// No: once it is answered the connection closes.
+    NoFurther,
 }
 
 /// Serves a connection whose first four bytes, `head`, have been read.
@@ -185,8 +194,11 @@ async fn send_last(stream: &mut OwnedWriteHalf, bytes: &[u8]) {
 async fn read_all(client: &Arc<Client>, mut stream: OwnedReadHalf, mut buffer: BytesMut) -> Ended {
     let room = Arc::new(Semaphore::new(limits::PIPELINE_COST as usize));
     loop {
-        if let Err(ended) = start_all(client, &mut buffer, &room).await {
-            return ended;
+        match start_all(client, &mut buffer, &room).await {
+            Ok(Goes::On) => {}
+            // The writer ends the connection, behind what is left to answer.
+            Ok(Goes::NoFurther) => std::future::pending().await,
+            Err(ended) => return ended,
         }
         buffer.reserve(READ_BYTES);
         match stream.read_buf(&mut buffer).await {
@@ -202,13 +214,13 @@ async fn start_all(
     client: &Arc<Client>,
     buffer: &mut BytesMut,
     room: &Arc<Semaphore>,
-) -> Result<(), Ended> {
+) -> Result<Goes, Ended> {
     let mut batch = Vec::new();
     let mut packets = 0;
     let result = loop {
         let frame = match split_frame(buffer, client.services.config.jute_max_buffer) {
             Ok(Some(frame)) => frame,
-            Ok(None) => break Ok(()),
+            Ok(None) => break Ok(Goes::On),
             Err(error) => break Err(error.into()),
         };
         packets += 1;
@@ -221,8 +233,9 @@ async fn start_all(
                 permit.expect("the semaphore is never closed")
             }
         };
-        if let Err(ended) = start(client, frame, permit, &mut batch) {
-            break Err(ended);
+        match start(client, frame, permit, &mut batch) {
+            Ok(Goes::On) => {}
+            last => break last,
         }
     };
     if packets > 0 {
@@ -246,21 +259,19 @@ fn start(
     frame: Bytes,
     permit: OwnedSemaphorePermit,
     batch: &mut Vec<(Request, ReplyTo)>,
-) -> Result<(), Ended> {
+) -> Result<Goes, Ended> {
     let mut body = Reader::new(frame);
     let header = RequestHeader::read(&mut body)?;
-    match OpCode::from_number(header.op) {
+    let code = OpCode::from_number(header.op);
+    match code {
         Some(OpCode::Ping) => {
             client.connection.ping(|zxid| {
                 let (xid, zxid, err) = (xid::PING, zxid.0, ErrorCode::OK);
                 client.outbox.push(Item::Header { xid, zxid, err });
             });
-            return Ok(());
+            return Ok(Goes::On);
         }
-        Some(OpCode::Auth) => {
-            authenticate(client, &header, &mut body);
-            return Ok(());
-        }
+        Some(OpCode::Auth) => return Ok(authenticate(client, &header, &mut body)),
         _ => {}
     }
     let auth = client.connection.auth();
@@ -278,7 +289,15 @@ fn start(
     };
     let (outbox, received) = (Arc::clone(&client.outbox), clock::now());
     let xid = header.xid;
-    let reply: ReplyTo = Box::new(move |answer| {
+    // As ZooKeeper: whoever asks for what has no name here is not understood any further.
+    let goes = match code {
+        None | Some(OpCode::Check) => Goes::NoFurther,
+        Some(_) => Goes::On,
+    };
+    let reply: ReplyTo = Box::new(move |mut answer| {
+        if goes == Goes::NoFurther {
+            answer.zxid = Zxid::NONE;
+        }
         outbox.push(Item::Reply {
             xid,
             shape,
@@ -286,17 +305,24 @@ fn start(
             received,
             _permit: permit,
         });
+        if goes == Goes::NoFurther {
+            outbox.end(End::NotUnderstood);
+        }
     });
     batch.push((request, reply));
-    Ok(())
+    Ok(goes)
 }
 
 /// Like ZooKeeper: at once, outside the order of requests; what is not proved ends the connection.
-fn authenticate(client: &Client, header: &RequestHeader, body: &mut Reader) {
-    let proved = AuthRequest::read(body).is_ok_and(|request| {
-        let credentials = request.auth.unwrap_or_default();
-        let added = client.connection.add_auth(&request.scheme, &credentials);
-        added.is_ok()
+fn authenticate(client: &Client, header: &RequestHeader, body: &mut Reader) -> Goes {
+    let proved = AuthRequest::read(body).is_ok_and(|request| match request.auth {
+        // The address is known anyway, and no ACL can name it here.
+        _ if request.scheme == "ip" => true,
+        Some(credentials) => {
+            let added = client.connection.add_auth(&request.scheme, &credentials);
+            added.is_ok()
+        }
+        None => false,
     });
     let err = match proved {
         true => ErrorCode::OK,
@@ -304,10 +330,12 @@ fn authenticate(client: &Client, header: &RequestHeader, body: &mut Reader) {
     };
     let (xid, zxid) = (header.xid, 0);
     client.outbox.push(Item::Header { xid, zxid, err });
-    if !proved {
-        tracing::info!(peer = %client.info.peer, "an identity was not proved: closed");
-        client.outbox.end(End::AuthFailed);
+    if proved {
+        return Goes::On;
     }
+    tracing::info!(peer = %client.info.peer, "an identity was not proved: closed");
+    client.outbox.end(End::AuthFailed);
+    Goes::NoFurther
 }
 
 async fn write_all(client: Arc<Client>, mut stream: OwnedWriteHalf) -> Ended {
@@ -329,6 +357,20 @@ async fn write_all(client: Arc<Client>, mut stream: OwnedWriteHalf) -> Ended {
             return Ended::ByServer(end);
         }
     }
+}
+
+/// A slow client may take its time for all of it, but not to take nothing.
+async fn write_while_it_takes(stream: &mut OwnedWriteHalf, bytes: &[u8]) -> Result<(), Ended> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = tokio::time::timeout(WRITE_DEADLINE, stream.write(rest)).await;
+        let written = written.map_err(|_| Ended::WriteDeadline)??;
+        if written == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
+        }
+        rest = &rest[written..];
+    }
+    Ok(())
 }
 
 /// Encodes items until they fill one write, and writes them.
@@ -359,10 +401,7 @@ async fn write_some(
     if !client.services.door.in_touch(now) {
         return Err(Ended::ByServer(End::Server(Closed::OutOfTouch)));
     }
-    match tokio::time::timeout(WRITE_DEADLINE, stream.write_all(bytes)).await {
-        Ok(written) => written?,
-        Err(_) => return Err(Ended::WriteDeadline),
-    }
+    write_while_it_takes(stream, bytes).await?;
     client.services.metrics.sent(packets);
     client.info.sent.fetch_add(packets, Ordering::Relaxed);
     match unanswerable {

@@ -8,9 +8,10 @@ use zweig_proto::zk::op::remove_watches::kind;
 use zweig_proto::zk::op::*;
 use zweig_proto::zk::{Acl as ZkAcl, DecodeError, ErrorCode, Jute, OpCode, Reader};
 
+use super::codes;
 use crate::request::{ReadOp, Request};
 use crate::state_machine::{Create, Op, OpError};
-use crate::tree::{Acl, AuthId, Zxid};
+use crate::tree::{Acl, AuthId, Zxid, acl};
 use crate::watch::{Rearm, RemoveKind};
 
 /// The form of an answer's body.
@@ -38,6 +39,8 @@ pub enum Shape {
     Echo(String),
     /// `MultiResponse` of writes, one form each.
     Multi(Vec<OpCode>),
+    /// `MultiResponse` of these errors: nothing was tried.
+    FailedMulti(Vec<ErrorCode>),
     /// `MultiResponse` of reads.
     MultiRead,
     /// None; an error if no watch was found.
@@ -158,11 +161,6 @@ fn read(op: ReadOp, shape: Shape) -> Decoded {
     Ok((Request::Read(op), shape))
 }
 
-fn bad_arguments(problem: String) -> Decoded {
-    let error = OpError::BadArguments(problem);
-    Ok((Request::Refuse(error), Shape::Nothing))
-}
-
 fn create(request: CreateRequest, want_stat: bool, shape: Shape) -> Decoded {
     match create_op(request, want_stat) {
         Ok(op) => write(op, shape),
@@ -183,14 +181,18 @@ fn create_op(request: CreateRequest, want_stat: bool) -> Result<Op, OpError> {
     Ok(Op::Create(Create {
         path: request.path,
         data: request.data,
-        acl: request.acl.into_iter().map(acl).collect(),
+        acl: acl_list(request.acl),
         ephemeral,
         sequential,
         want_stat,
     }))
 }
 
-fn acl(entry: ZkAcl) -> Acl {
+fn acl_list(list: Vec<ZkAcl>) -> Vec<Acl> {
+    acl::bounded(list.into_iter().map(acl_entry).collect())
+}
+
+fn acl_entry(entry: ZkAcl) -> Acl {
     Acl {
         // The bits as they are: ZooKeeper looks at schemes and ids alone, and gives back bits that
         // mean nothing as they came.
@@ -223,15 +225,16 @@ fn set_data(request: SetDataRequest) -> Op {
 fn set_acl(request: SetAclRequest) -> Decoded {
     let op = Op::SetAcl {
         path: request.path,
-        acl: request.acl.into_iter().map(acl).collect(),
+        acl: acl_list(request.acl),
         version: request.version,
     };
     write(op, Shape::Stat)
 }
 
 fn multi(request: MultiRequest) -> Decoded {
-    let mut ops = Vec::with_capacity(request.ops.len());
-    let mut shapes = Vec::with_capacity(request.ops.len());
+    let total = request.ops.len();
+    let mut ops = Vec::with_capacity(total);
+    let mut shapes = Vec::with_capacity(total);
     for op in request.ops {
         let (op, shape) = match op {
             MultiOp::Create(create) => (create_op(create, false), OpCode::Create),
@@ -241,17 +244,25 @@ fn multi(request: MultiRequest) -> Decoded {
             MultiOp::Check(CheckRequest { path, version }) => {
                 (Ok(Op::Check { path, version }), OpCode::Check)
             }
-            MultiOp::GetChildren(_) | MultiOp::GetData(_) => {
-                return bad_arguments("a multi holds writes, or reads, not both".to_owned());
-            }
+            // A multi holds writes, or reads, not both.
+            MultiOp::GetChildren(_) | MultiOp::GetData(_) => return Ok(malformed()),
         };
         match op {
             Ok(op) => ops.push(op),
-            Err(error) => return Ok((Request::Refuse(error), Shape::Nothing)),
+            Err(OpError::BadArguments(_)) => return Ok(malformed()),
+            Err(error) => return Ok(failed_multi(ops.len(), &error, total)),
         }
         shapes.push(shape);
     }
     write(Op::Multi(ops), Shape::Multi(shapes))
+}
+
+/// What can be told of a multi without asking the state: its operation `at` cannot be done.
+fn failed_multi(at: usize, error: &OpError, total: usize) -> (Request, Shape) {
+    let mut results = vec![ErrorCode::OK; at];
+    results.push(codes::of_op(error));
+    results.resize(total, ErrorCode::RUNTIME_INCONSISTENCY);
+    (Request::Read(ReadOp::Nothing), Shape::FailedMulti(results))
 }
 
 fn multi_read(request: MultiRequest) -> Decoded {
@@ -264,7 +275,8 @@ fn multi_read(request: MultiRequest) -> Decoded {
             MultiOp::GetChildren(GetChildrenRequest { path, watch }) => {
                 ops.push(ReadOp::Children { path, watch });
             }
-            _ => return bad_arguments("a multiRead holds reads only".to_owned()),
+            // A multiRead holds reads only.
+            _ => return Ok(malformed()),
         }
     }
     read(ReadOp::Many(ops), Shape::MultiRead)
@@ -274,7 +286,7 @@ fn add_watch(request: AddWatchRequest) -> Decoded {
     let recursive = match request.mode {
         add_watch::mode::PERSISTENT => false,
         add_watch::mode::PERSISTENT_RECURSIVE => true,
-        mode => return bad_arguments(format!("no watch mode {mode}")),
+        _ => return Ok(malformed()),
     };
     let path = request.path;
     read(ReadOp::AddWatch { path, recursive }, Shape::AddWatch)
@@ -287,7 +299,7 @@ fn watches(number: i32, op: impl FnOnce(RemoveKind) -> ReadOp) -> Decoded {
         kind::ANY => RemoveKind::Any,
         kind::PERSISTENT => RemoveKind::Persistent,
         kind::PERSISTENT_RECURSIVE => RemoveKind::PersistentRecursive,
-        other => return bad_arguments(format!("no watcher type {other}")),
+        _ => return Ok(malformed()),
     };
     read(op(kind), Shape::Watch)
 }
@@ -327,7 +339,7 @@ fn who_am_i(caller: &Caller<'_>) -> Vec<ClientInfo> {
     [address].into_iter().chain(proved).collect()
 }
 
-/// A request whose body cannot be read: keeps its place in the order too.
+/// A request whose body cannot be read, or makes no sense as one: keeps its place in the order too.
 pub fn malformed() -> (Request, Shape) {
     let shape = Shape::Refused(ErrorCode::MARSHALLING_ERROR);
     (Request::Read(ReadOp::Nothing), shape)

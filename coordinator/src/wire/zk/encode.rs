@@ -172,6 +172,11 @@ fn put_read(shape: &Shape, reply: &ReadReply, out: &mut BytesMut) -> ErrorCode {
         }
         (Shape::Nothing, ReadReply::Done) => {}
         (Shape::Refused(code), ReadReply::Done) => return *code,
+        (Shape::FailedMulti(errors), ReadReply::Done) => {
+            let results = errors.iter().map(|error| MultiResult::Error(*error));
+            let results = results.collect();
+            MultiResponse { results }.write(out);
+        }
         (Shape::MultiRead, ReadReply::Many(replies)) => {
             let results = replies.iter().map(multi_read_result).collect();
             MultiResponse { results }.write(out);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{ClientInfo, Services};
@@ -25,6 +25,9 @@ const VERSION: &str = concat!(
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a client that has its answer may leave its side open.
+const LINGER: Duration = Duration::from_secs(1);
 
 type Words = &'static [(&'static str, fn(&Services) -> String)];
 
@@ -53,7 +56,15 @@ pub async fn serve(mut stream: TcpStream, peer: SocketAddr, head: [u8; 4], servi
     if let Ok(Ok(())) = tokio::time::timeout(WRITE_DEADLINE, written).await {
         // Whether the client hears the end is not our concern any more.
         let _ = stream.shutdown().await;
+        let _ = tokio::time::timeout(LINGER, read_out(&mut stream)).await;
     }
+}
+
+/// `echo word | nc` sends a newline behind the word. A socket that is closed with bytes unread resets the
+/// connection, and with it what the client has not read of the answer yet.
+async fn read_out(stream: &mut TcpStream) {
+    let mut scrap = [0; 256];
+    while matches!(stream.read(&mut scrap).await, Ok(1..)) {}
 }
 
 fn answer(word: &str, services: &Services) -> Option<String> {

@@ -6,10 +6,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use zweig_proto::zk::ErrorCode;
+use zweig_proto::zk::op::ClientInfo;
 
 use super::dispatch::Shape;
 use crate::limits;
-use crate::request::{Answer, Closed, EventSink, ReadReply, Response};
+use crate::request::{Answer, Closed, EventSink, Response};
+use crate::state_machine::{OpError, Reply};
 use crate::watch::Event;
 
 /// One thing to write.
@@ -49,6 +51,8 @@ pub enum End {
     Overflow,
     /// An identity was not proved: the answer is written, then the connection closes.
     AuthFailed,
+    /// The operation has no name here: the answer is written, then the connection closes.
+    NotUnderstood,
 }
 
 #[derive(Default)]
@@ -68,34 +72,51 @@ pub struct Outbox {
 impl Item {
     /// About as many bytes as it will have on the wire.
     fn size_bytes(&self) -> usize {
-        const HEADER_AND_STAT: usize = 20 + 68;
+        const HEADER: usize = 20;
         let body = match self {
-            Item::Event(event) => event.path.len(),
+            Item::Event(event) => 12 + event.path.len(),
             Item::Header { .. } => 0,
-            Item::Reply { answer, .. } => match &answer.result {
-                Ok(Response::Read(reply)) => size_of_reply(reply),
-                Ok(Response::Written(_)) | Err(_) => 256,
-            },
+            Item::Reply { shape, answer, .. } => {
+                size_of_shape(shape)
+                    + match &answer.result {
+                        Ok(Response::Read(reply)) => reply.size_bytes(),
+                        Ok(Response::Written(reply)) => size_of_written(reply),
+                        Err(_) => 0,
+                    }
+            }
         };
-        HEADER_AND_STAT + body
+        HEADER + body
     }
 }
 
-fn size_of_reply(reply: &ReadReply) -> usize {
+/// What the form of an answer itself keeps of the request.
+fn size_of_shape(shape: &Shape) -> usize {
+    match shape {
+        Shape::Echo(path) => path.len(),
+        Shape::Multi(ops) => ops.len(),
+        Shape::FailedMulti(errors) => errors.len() * 13,
+        Shape::WhoAmI(clients) => {
+            let size = |client: &ClientInfo| 8 + client.scheme.len() + client.user.len();
+            clients.iter().map(size).sum()
+        }
+        _ => 0,
+    }
+}
+
+fn size_of_written(reply: &Reply) -> usize {
+    const STAT: usize = 68;
+    const RESULT: usize = 13;
+    let results = |results: &Vec<Result<Reply, OpError>>| -> usize {
+        let size = |result: &Result<Reply, OpError>| result.as_ref().map_or(4, size_of_written);
+        results.iter().map(|result| RESULT + size(result)).sum()
+    };
     match reply {
-        ReadReply::Data(data, _) => data.as_ref().map_or(0, |data| data.len()),
-        ReadReply::Children(names, _) | ReadReply::Paths(names) => {
-            names.iter().map(|name| name.len() + 4).sum()
-        }
-        ReadReply::Many(replies) => {
-            let sizes = replies.iter().flatten().map(size_of_reply);
-            sizes.sum::<usize>() + replies.len() * 80
-        }
-        ReadReply::Exists(_)
-        | ReadReply::Acl(..)
-        | ReadReply::Count(_)
-        | ReadReply::Found(_)
-        | ReadReply::Done => 64,
+        Reply::Done => 0,
+        Reply::Path(path) => 4 + path.len(),
+        Reply::Created { path, .. } => 4 + path.len() + STAT,
+        Reply::Stat(_) | Reply::Session(_) => STAT,
+        Reply::Multi(list) => results(list),
+        Reply::FencedBatch(groups) => groups.iter().map(results).sum(),
     }
 }
 
@@ -157,5 +178,89 @@ impl EventSink for Outbox {
 
     fn closed(&self, why: Closed) {
         self.end(End::Server(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use tokio::sync::Semaphore;
+
+    use super::super::encode;
+    use super::*;
+    use crate::clock;
+    use crate::request::ReadReply;
+    use crate::tree::{Acl, AuthId, Stat, Zxid};
+
+    fn reply(shape: Shape, response: Response) -> Item {
+        let room = Arc::new(Semaphore::new(1));
+        Item::Reply {
+            xid: 1,
+            shape,
+            answer: Answer {
+                zxid: Zxid(1),
+                result: Ok(response),
+            },
+            received: clock::now(),
+            _permit: room.try_acquire_owned().expect("room"),
+        }
+    }
+
+    /// Whatever a client makes us hold must count, or the bound bounds nothing.
+    #[test]
+    fn every_answer_counts_about_as_many_bytes_as_it_has() {
+        let long = "n".repeat(10_000);
+        let entry = Acl {
+            permissions: 1,
+            id: AuthId {
+                scheme: "digest".to_owned(),
+                id: long.clone(),
+            },
+        };
+        let stat = Stat::default();
+        let data = || ReadReply::Data(Some(Bytes::from(vec![7; 10_000])), stat);
+        let children = || ReadReply::Children(vec![long.clone(); 3], stat);
+        let multi = vec![Ok(Reply::Path(long.clone())), Ok(Reply::Stat(stat))];
+        let ops = vec![
+            zweig_proto::zk::OpCode::Create,
+            zweig_proto::zk::OpCode::SetData,
+        ];
+        let user = ClientInfo {
+            scheme: "digest".to_owned(),
+            user: long.clone(),
+        };
+        let read = |shape, read| reply(shape, Response::Read(read));
+        let written = |shape, done| reply(shape, Response::Written(done));
+        let items = [
+            read(Shape::Data, data()),
+            read(Shape::Children, children()),
+            read(Shape::ChildrenAndStat, children()),
+            read(Shape::Acl, ReadReply::Acl(vec![entry; 50], stat)),
+            read(Shape::Paths, ReadReply::Paths(vec![long.clone(); 3])),
+            read(
+                Shape::MultiRead,
+                ReadReply::Many(vec![Ok(data()), Ok(children())]),
+            ),
+            read(Shape::WhoAmI(vec![user]), ReadReply::Done),
+            written(Shape::Path, Reply::Path(long.clone())),
+            written(
+                Shape::PathAndStat,
+                Reply::Created {
+                    path: long.clone(),
+                    stat,
+                },
+            ),
+            written(Shape::Echo(long.clone()), Reply::Done),
+            written(Shape::Multi(ops), Reply::Multi(multi)),
+        ];
+        for item in &items {
+            let mut out = BytesMut::new();
+            encode::put(item, &mut out).expect("an answer");
+            let (counted, written) = (item.size_bytes(), out.len());
+            assert!(
+                counted.abs_diff(written) < 200 && written > 9_000,
+                "{written} bytes are counted as {counted}"
+            );
+        }
     }
 }
