@@ -263,17 +263,15 @@ impl Forwarder {
             .collect()
     }
 
-    /// Requests that wait unsent beyond their deadline; they are forgotten here.
+    /// Requests that wait unsent beyond their deadline, and all behind the first of them: a later write of
+    /// a session must not be done where an earlier one was not. They are forgotten here.
     pub fn expire(&mut self, now_ms: i64) -> Vec<u64> {
-        let mut expired = Vec::new();
-        self.waiting.retain(|waiting| {
-            let late = waiting.deadline_ms != 0 && waiting.deadline_ms <= now_ms;
-            if late {
-                expired.push(waiting.request);
-            }
-            !late
-        });
-        expired
+        let late = |waiting: &Waiting| waiting.deadline_ms != 0 && waiting.deadline_ms <= now_ms;
+        let Some(first) = self.waiting.iter().position(late) else {
+            return Vec::new();
+        };
+        let expired = self.waiting.drain(first..);
+        expired.map(|waiting| waiting.request).collect()
     }
 
     /// Gives up everything unsent: there has been no leader for too long.

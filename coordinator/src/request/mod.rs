@@ -89,6 +89,18 @@ pub enum RequestError {
     OutcomeUnknown,
 }
 
+impl RequestError {
+    /// Whether what was not done for this reason might be done a moment later.
+    fn is_passing(&self) -> bool {
+        use NotDone::{Deadline, NoQuorum, NoSpace, Overloaded, Stopping, TooLarge};
+        match self {
+            RequestError::NotDone(NoQuorum | Deadline | Overloaded | Stopping) => true,
+            RequestError::NotDone(NoSpace | TooLarge) => false,
+            RequestError::Op(_) | RequestError::OutcomeUnknown => false,
+        }
+    }
+}
+
 /// The answer to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -113,6 +125,8 @@ pub enum Closed {
     Moved,
     /// A request's outcome is unknown.
     OutcomeUnknown,
+    /// A write was not done, for want of a quorum, time or room; nothing behind it may be done either.
+    NotDone,
     /// This node may no longer answer its clients: it has not heard from the leader for too long.
     OutOfTouch,
     /// This node's state was replaced as a whole, so watch events are missing.
@@ -127,6 +141,12 @@ pub trait EventSink: Send + Sync {
     fn event(&self, event: Event);
     /// The connection must close; nothing follows.
     fn closed(&self, why: Closed);
+    /// Whether the client takes an unanswered write for the end of all behind it, as ZooKeeper's do: its
+    /// connection then closes behind the first write that was not done. The others are told of each
+    /// write by itself.
+    fn writes_in_order_or_not_at_all(&self) -> bool {
+        false
+    }
 }
 
 /// A future of a read index.
@@ -272,6 +292,14 @@ impl FrontDoor {
     /// The lowest and the highest session timeout, milliseconds.
     pub fn session_timeout_bounds(&self) -> (u32, u32) {
         self.inner.config.session_timeout_ms
+    }
+
+    /// Asks for another bound of a znode's data, bytes; whether it is done shows in the state.
+    pub fn propose_max_data_bytes(&self, max_data_bytes: u32) -> Result<(), NotDone> {
+        let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
+        let op = Op::SetLimits { max_data_bytes };
+        let command = advance::command(&self.inner, request, SessionId::NONE, 0, &[], op);
+        self.inner.replicator.submit(vec![command])
     }
 
     /// Closes every connection.

@@ -286,6 +286,7 @@ impl Shared {
 
     /// These requests will have no outcome here.
     pub(super) fn settle_all(&mut self, requests: &[u64], error: &RequestError) {
+        let mut broken = Vec::new();
         for request in requests {
             match self.waiters.take(*request) {
                 None => {}
@@ -303,9 +304,14 @@ impl Shared {
                     }
                     if *error == RequestError::OutcomeUnknown {
                         self.close(&core, Some(Closed::OutcomeUnknown));
+                    } else if error.is_passing() && core.sink.writes_in_order_or_not_at_all() {
+                        broken.push(core);
                     }
                 }
             }
+        }
+        for core in broken {
+            self.close(&core, Some(Closed::NotDone));
         }
     }
 }

@@ -150,6 +150,7 @@ enum Seen {
 #[derive(Default)]
 struct Recorder {
     seen: Mutex<Vec<Seen>>,
+    in_order: AtomicBool,
 }
 
 impl EventSink for Recorder {
@@ -159,6 +160,9 @@ impl EventSink for Recorder {
     }
     fn closed(&self, why: Closed) {
         self.seen.lock().push(Seen::Closed(why));
+    }
+    fn writes_in_order_or_not_at_all(&self) -> bool {
+        self.in_order.load(Ordering::Relaxed)
     }
 }
 
@@ -397,6 +401,50 @@ async fn what_is_refused_is_not_done_and_what_follows_goes_on() {
         seen[1],
         Seen::Answer(2, 1, Err(RequestError::Op(OpError::NoNode { .. })))
     ));
+}
+
+#[tokio::test]
+async fn nothing_is_done_behind_a_write_that_was_not_where_order_is_all() {
+    let node = node();
+    let client = node.client().await;
+    client.recorder.in_order.store(true, Ordering::Relaxed);
+    client.send(1, create("/a", false));
+    let first = node.fake.held.lock().pop_back().expect("a write");
+    // Waits behind the first, and so would what comes behind it.
+    client.send(2, get("/a", false));
+    client.send(3, create("/b", false));
+    node.published
+        .not_done(&[first.origin.request], NotDone::Deadline);
+    let seen = client.wait_for(4).await;
+    let not_done = |why: NotDone| Err(RequestError::NotDone(why));
+    assert_eq!(
+        seen,
+        [
+            Seen::Answer(1, 1, not_done(NotDone::Deadline)),
+            Seen::Answer(2, 1, not_done(NotDone::Stopping)),
+            Seen::Answer(3, 1, not_done(NotDone::Stopping)),
+            Seen::Closed(Closed::NotDone),
+        ]
+    );
+    assert!(node.fake.held.lock().is_empty(), "nothing was submitted");
+    // Overload is told when a write is submitted, no space for it by the leader.
+    for (why, closes) in [(true, true), (false, false)] {
+        let client = node.client().await;
+        client.recorder.in_order.store(true, Ordering::Relaxed);
+        node.fake.refusing.store(why, Ordering::Relaxed);
+        client.send(1, create("/c", false));
+        let held = node.fake.held.lock().pop_back();
+        if let Some(held) = held {
+            node.published
+                .not_done(&[held.origin.request], NotDone::NoSpace);
+        }
+        client.wait_for(1).await;
+        node.fake.refusing.store(false, Ordering::Relaxed);
+        client.send(2, get("/", false));
+        let seen = client.wait_for(1).await;
+        let closed = seen.contains(&Seen::Closed(Closed::NotDone));
+        assert_eq!(closed, closes, "{seen:?}");
+    }
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ pub(super) fn of_closed(why: Closed) -> Error {
             "another connection has taken the session",
         ),
         Closed::OutcomeUnknown => error(Code::OutcomeUnknown, "a request's outcome is unknown"),
+        Closed::NotDone => error(Code::NotDone, "a write before this was not done"),
         Closed::OutOfTouch => out_of_touch(),
         Closed::StateReplaced => error(Code::NotDone, "this node's state was replaced"),
         Closed::Stopping => error(Code::NotDone, "this node is stopping"),

@@ -179,6 +179,10 @@ impl EventSink for Outbox {
     fn closed(&self, why: Closed) {
         self.end(End::Server(why));
     }
+
+    fn writes_in_order_or_not_at_all(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
