@@ -157,9 +157,12 @@ pub struct Config {
     pub max_client_cnxns: u32,
     /// `4lw.commands.whitelist`: comma-separated, `*` for all. Default: all that exist here.
     pub four_letter_words: FourLetterWords,
-    /// `jute.maxbuffer`: the largest request frame in bytes, default 4 MiB + 64 KiB. The size of
-    /// one node's data is bounded apart from it, by a limit that the ensemble keeps.
+    /// `jute.maxbuffer`: the largest request frame in bytes, default 4 MiB + 64 KiB.
     pub jute_max_buffer: usize,
+    /// `jute.maxbuffer` again, if it is set: the most bytes of one znode's data, which a leader makes the
+    /// ensemble's. While no leader has it set the ensemble keeps what it has, at first ZooKeeper's
+    /// 1048575. At most 32 MiB.
+    pub max_data_bytes: Option<u32>,
     /// `preAllocSize`, KiB, default 65536: the size of the raft log's files, in bytes here. As much again
     /// is kept in reserve, and a node with less than four times of it free counts as short of space.
     pub pre_alloc_bytes: u64,
@@ -219,6 +222,10 @@ impl Config {
         }
         let tick_ms: u32 = from.number("tickTime", 2000, 1..=3_600_000)?;
         let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(from, tick_ms)?;
+        let jute_max_buffer = from.optional_number(
+            "jute.maxbuffer",
+            1024..=crate::limits::JUTE_MAX_BUFFER_HIGHEST_BYTES,
+        )?;
         Ok(Self {
             node,
             data_log_dir: from.path("dataLogDir").unwrap_or_else(|| data_dir.clone()),
@@ -231,11 +238,11 @@ impl Config {
             max_session_timeout_ms,
             max_client_cnxns: from.number("maxClientCnxns", 60, 0..=u32::MAX)?,
             four_letter_words: four_letter_words(from),
-            jute_max_buffer: from.number(
-                "jute.maxbuffer",
-                crate::limits::JUTE_MAX_BUFFER_BYTES,
-                1024..=crate::limits::JUTE_MAX_BUFFER_HIGHEST_BYTES,
-            )?,
+            jute_max_buffer: jute_max_buffer.unwrap_or(crate::limits::JUTE_MAX_BUFFER_BYTES),
+            max_data_bytes: jute_max_buffer.map(|bytes| {
+                let bytes = bytes.min(crate::limits::MAX_DATA_HIGHEST_BYTES as usize);
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            }),
             pre_alloc_bytes: from.number("preAllocSize", 64 << 10, 64..=4 << 20)? << 10,
             servers,
             quorum_listen_on_all_ips: from.boolean("quorumListenOnAllIPs", false)?,

@@ -7,6 +7,9 @@ pub const JUTE_MAX_BUFFER_BYTES: usize = (4 << 20) + (64 << 10);
 /// The largest `jute.maxbuffer` that may be set.
 pub const JUTE_MAX_BUFFER_HIGHEST_BYTES: usize = 256 << 20;
 
+/// The most data that a znode can ever be allowed: a command with it still fits in an entry.
+pub const MAX_DATA_HIGHEST_BYTES: u32 = 32 << 20;
+
 /// The largest first frame of a connection: a handshake has 45 bytes, and nothing that has not
 /// shown one may make us hold more.
 pub const HANDSHAKE_FRAME_BYTES: usize = 1024;

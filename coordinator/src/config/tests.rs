@@ -28,6 +28,25 @@ fn a_node_that_stands_alone_is_on_loopback() {
 }
 
 #[test]
+fn the_frame_and_the_data_of_a_znode_have_one_key() {
+    let bounds = |line: &str| {
+        let config = load(&format!("dataDir=/tmp/x\n{line}\n")).expect("valid");
+        (config.jute_max_buffer, config.max_data_bytes)
+    };
+    let frame = crate::limits::JUTE_MAX_BUFFER_BYTES;
+    assert_eq!(bounds(""), (frame, None), "the ensemble keeps what it has");
+    assert_eq!(
+        bounds("jute.maxbuffer=5000000"),
+        (5_000_000, Some(5_000_000))
+    );
+    let most = crate::limits::MAX_DATA_HIGHEST_BYTES;
+    assert_eq!(
+        bounds("jute.maxbuffer=100000000"),
+        (100_000_000, Some(most))
+    );
+}
+
+#[test]
 fn an_ensemble_as_zookeeper_writes_it() {
     let config = load(
         "# comment\ntickTime = 1000\ndataDir=/tmp/x\ninitLimit=5\nsyncLimit=2\nclientPort=2181\n\

@@ -218,6 +218,12 @@ impl Socket {
         }
     }
 
+    /// One request; the code of its answer, whatever its body.
+    pub async fn code_of(&mut self, xid: i32, op: OpCode, body: &impl Jute) -> ErrorCode {
+        self.send(&frame(xid, op, body)).await;
+        self.reply().await.0.err
+    }
+
     /// One request whose answer has no body.
     pub async fn code(&mut self, xid: i32, op: OpCode, body: &impl Jute) -> ErrorCode {
         self.send(&frame(xid, op, body)).await;

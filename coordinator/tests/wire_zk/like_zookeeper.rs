@@ -32,15 +32,19 @@ fn private(path: &str) -> CreateRequest {
 }
 
 async fn make(socket: &mut Socket, request: &CreateRequest) -> String {
-    let made = socket.ask::<CreateResponse>(1, OpCode::Create, request);
-    made.await.expect("created").path
+    let made = socket
+        .ask::<CreateResponse>(1, OpCode::Create, request)
+        .await;
+    made.expect("created").path
 }
 
 /// A session that has proved an identity.
 async fn owner(node: &Node) -> Socket {
     let mut owner = node.session().await;
-    let added = owner.code(xid::AUTH, OpCode::Auth, &auth("ada:secret"));
-    assert_eq!(added.await, ErrorCode::OK);
+    let added = owner
+        .code(xid::AUTH, OpCode::Auth, &auth("ada:secret"))
+        .await;
+    assert_eq!(added, ErrorCode::OK);
     owner
 }
 
@@ -62,16 +66,24 @@ async fn what_must_not_be_read_is_neither_counted_nor_watched() {
         path: "/mine".into(),
         mode: add_watch::mode::PERSISTENT,
     };
-    let added = other.ask::<AddWatchResponse>(3, OpCode::AddWatch, &persistent);
-    added.await.expect("anything may be watched");
-    let seen = other.ask::<Stat>(4, OpCode::Exists, &exists("/ours", true));
-    seen.await.expect("there");
+    let added = other
+        .ask::<AddWatchResponse>(3, OpCode::AddWatch, &persistent)
+        .await;
+    added.expect("anything may be watched");
+    let seen = other
+        .ask::<Stat>(4, OpCode::Exists, &exists("/ours", true))
+        .await;
+    seen.expect("there");
     // None of this is told, but for the last.
     make(&mut owner, &private("/mine/below")).await;
-    let written = owner.ask::<Stat>(2, OpCode::SetData, &set("/mine", b"x"));
-    written.await.expect("written");
-    let written = owner.ask::<Stat>(3, OpCode::SetData, &set("/ours", b"x"));
-    written.await.expect("written");
+    let written = owner
+        .ask::<Stat>(2, OpCode::SetData, &set("/mine", b"x"))
+        .await;
+    written.expect("written");
+    let written = owner
+        .ask::<Stat>(3, OpCode::SetData, &set("/ours", b"x"))
+        .await;
+    written.expect("written");
     let event = other.event().await;
     assert_eq!(
         (event.kind, event.path.as_str()),
@@ -103,8 +115,10 @@ async fn the_root_is_a_prefix_of_sequential_znodes() {
     let sequential = create("/", Bytes::new(), create::flags::PERSISTENT_SEQUENTIAL);
     let path = make(&mut socket, &sequential).await;
     assert_eq!((path.len(), &path[..9]), (11, "/00000000"));
-    let refused = socket.code(2, OpCode::Create, &create("/", Bytes::new(), 0));
-    assert_eq!(refused.await, ErrorCode::NODE_EXISTS);
+    let refused = socket
+        .code(2, OpCode::Create, &create("/", Bytes::new(), 0))
+        .await;
+    assert_eq!(refused, ErrorCode::NODE_EXISTS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,8 +151,10 @@ async fn paths_that_no_znode_can_have() {
         };
         let code = socket.code(3, OpCode::Delete, &request).await;
         assert_eq!(code, deleted, "delete {path:?}");
-        let read = socket.ask::<GetDataResponse>(4, OpCode::GetData, &get(path, false));
-        let read = read.await.map(|_| ());
+        let read = socket
+            .ask::<GetDataResponse>(4, OpCode::GetData, &get(path, false))
+            .await;
+        let read = read.map(|_| ());
         let expected = if path.is_empty() { Ok(()) } else { Err(none) };
         assert_eq!(read, expected, "get {path:?}");
     }
@@ -182,8 +198,10 @@ async fn what_has_no_name_is_answered_and_nothing_behind_it() {
     socket.expect_closed().await;
     // A write of another session comes behind whatever the closed ones have sent.
     make(&mut watching, &create("/last", Bytes::new(), 0)).await;
-    let missing = watching.code(2, OpCode::Exists, &exists("/behind", false));
-    assert_eq!(missing.await, ErrorCode::NO_NODE);
+    let missing = watching
+        .code(2, OpCode::Exists, &exists("/behind", false))
+        .await;
+    assert_eq!(missing, ErrorCode::NO_NODE);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,15 +210,19 @@ async fn identities_need_no_colon_but_are_bounded() {
     let mut socket = node.session().await;
     let odd: [&[u8]; 3] = [b"", b"no colon", &[0xff, 0xfe]];
     for (n, text) in odd.into_iter().enumerate() {
-        let added = socket.code(xid::AUTH, OpCode::Auth, &auth(text));
-        assert_eq!(added.await, ErrorCode::OK, "{n}");
+        let added = socket.code(xid::AUTH, OpCode::Auth, &auth(text)).await;
+        assert_eq!(added, ErrorCode::OK, "{n}");
     }
     for n in odd.len()..32 {
-        let added = socket.code(xid::AUTH, OpCode::Auth, &auth(format!("user-{n}:x")));
-        assert_eq!(added.await, ErrorCode::OK, "{n}");
+        let added = socket
+            .code(xid::AUTH, OpCode::Auth, &auth(format!("user-{n}:x")))
+            .await;
+        assert_eq!(added, ErrorCode::OK, "{n}");
     }
-    let known = socket.code(xid::AUTH, OpCode::Auth, &auth("no colon"));
-    assert_eq!(known.await, ErrorCode::OK, "no new one");
+    let known = socket
+        .code(xid::AUTH, OpCode::Auth, &auth("no colon"))
+        .await;
+    assert_eq!(known, ErrorCode::OK, "no new one");
     // As many entries as may be stored stand for no more of them than may be stored.
     let auths = |count: i32| {
         let mut request = private("/mine");
@@ -219,10 +241,14 @@ async fn identities_need_no_colon_but_are_bounded() {
     }
     make(&mut socket, &auths(32)).await;
     let mut large = node.session().await;
-    let refused = large.code(xid::AUTH, OpCode::Auth, &auth(vec![b'u'; 1 << 20]));
-    assert_eq!(refused.await, ErrorCode::AUTH_FAILED);
-    let refused = socket.code(xid::AUTH, OpCode::Auth, &auth("one more:x"));
-    assert_eq!(refused.await, ErrorCode::AUTH_FAILED);
+    let refused = large
+        .code(xid::AUTH, OpCode::Auth, &auth(vec![b'u'; 1 << 20]))
+        .await;
+    assert_eq!(refused, ErrorCode::AUTH_FAILED);
+    let refused = socket
+        .code(xid::AUTH, OpCode::Auth, &auth("one more:x"))
+        .await;
+    assert_eq!(refused, ErrorCode::AUTH_FAILED);
     socket.expect_closed().await;
 }
 
@@ -235,8 +261,10 @@ async fn many_reads_at_once_are_bounded() {
     let reads = |count: usize, path: &str| MultiRequest {
         ops: vec![MultiOp::GetData(get(path, false)); count],
     };
-    let answer = socket.ask::<MultiResponse>(2, OpCode::MultiRead, &reads(16, "/large"));
-    assert_eq!(answer.await.expect("16 MB are sent").results.len(), 16);
+    let answer = socket
+        .ask::<MultiResponse>(2, OpCode::MultiRead, &reads(16, "/large"))
+        .await;
+    assert_eq!(answer.expect("16 MB are sent").results.len(), 16);
     for request in [reads(17, "/large"), reads(8_193, "/none")] {
         let refused = socket.code(3, OpCode::MultiRead, &request).await;
         assert_eq!(refused, ErrorCode::BAD_ARGUMENTS);
@@ -294,4 +322,20 @@ async fn a_newline_behind_a_word_breaks_nothing_off() {
         // The bytes that would be left unread have arrived before the node closes.
         assert!(socket.text().await.contains("dataDir="), "{end:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_bounds_the_data_of_a_znode() {
+    let node = node_with(&[("jute.maxbuffer", "3000000")]).await;
+    let mut socket = node.session().await;
+    make(&mut socket, &create("/large", Bytes::new(), 0)).await;
+    // The leader makes it the ensemble's bound a moment after it has become one.
+    let large = set("/large", &vec![7; 2_900_000]);
+    let allowed =
+        async { while socket.code_of(2, OpCode::SetData, &large).await != ErrorCode::OK {} };
+    let deadline = std::time::Duration::from_secs(60);
+    let allowed = tokio::time::timeout(deadline, allowed).await;
+    allowed.expect("the bound follows the file");
+    socket.send(&3_000_001_i32.to_be_bytes()).await;
+    socket.expect_closed().await;
 }
