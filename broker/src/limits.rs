@@ -11,3 +11,12 @@ pub const CONTROLLER_BATCH_BYTES: usize = 512 * 1024;
 
 /// Bytes of any request but Produce: decoding may reserve up to about a hundred times as much.
 pub const MAX_PLAIN_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes that the records of one batch may unpack to, given how many they are packed: past this they are a bomb, not
+/// data. A broker only passes over them, so this bounds time rather than memory.
+pub const fn unpacked_batch_bytes(packed: usize) -> u64 {
+    const LEAST: u64 = 256 * 1024 * 1024;
+    const RATIO: u64 = 16;
+    let scaled = (packed as u64).saturating_mul(RATIO);
+    if scaled > LEAST { scaled } else { LEAST }
+}

@@ -65,7 +65,7 @@ impl KafkaError for AppendError {
             Self::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
             Self::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
-            Self::InvalidTxnState(_) => ResponseError::InvalidTxnState,
+            Self::InvalidTxnState(_) | Self::Transactional => ResponseError::InvalidTxnState,
             Self::TransactionCoordinatorFenced { .. } => {
                 ResponseError::TransactionCoordinatorFenced
             }

@@ -159,6 +159,9 @@ pub enum AppendError {
     /// A plain write from a producer whose transaction is open.
     #[error("producer {0}: a transactional write was expected")]
     InvalidTxnState(i64),
+    /// Records of a transaction, which nobody here could end.
+    #[error("transactional records are not supported")]
+    Transactional,
     /// A transaction marker of a deposed transaction coordinator.
     #[error("producer {producer_id}: marker of coordinator epoch {found}, known is {current}")]
     TransactionCoordinatorFenced {

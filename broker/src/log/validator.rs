@@ -1,10 +1,9 @@
 //! May these bytes enter the log? Checks before an append, and the leader's patches.
 //!
 //! Pure; called by `store::log`. For a client everything is checked that consumers or this log rely
-//! on: lengths, magic, checksum, codec, counts, offsets, timestamps, size, and in uncompressed
-//! batches each record (structure, offset, key where the topic is compacted, timestamp).
-//! Compressed batches are not unpacked: their header is trusted as far as the checksum goes, so that
-//! a producer that packs nonsense harms the readers of its own records only.
+//! on: lengths, magic, checksum, codec, counts, offsets, timestamps, size, and each record (structure,
+//! offset, key where the topic is compacted, timestamp). Compressed records are unpacked for that, as
+//! a stream and up to a bound, and never packed again: what enters the log is what the client sent.
 //!
 //! As in Kafka a client sends exactly one batch per partition, its base offset 0.
 
@@ -15,8 +14,8 @@ use super::config::{LogConfig, TimestampType};
 use super::error::AppendError;
 use super::format::record::{self, EndMarker};
 use super::format::record_batch::{self, BatchError, HEADER_SIZE, Header};
+use super::format::record_stream::{self, StreamError};
 
-const UNCOMPRESSED: u8 = 0;
 const HIGHEST_CODEC: u8 = 4;
 const NO_TIMESTAMP: i64 = -1;
 
@@ -41,12 +40,26 @@ impl From<BatchError> for AppendError {
     }
 }
 
+impl From<StreamError> for AppendError {
+    fn from(error: StreamError) -> AppendError {
+        match error {
+            // Too large, so that a producer splits the batch.
+            StreamError::TooLarge(too_large) => {
+                let max = usize::try_from(too_large.0).unwrap_or(usize::MAX);
+                let size = max.saturating_add(1);
+                AppendError::RecordTooLarge { size, max }
+            }
+            _ => invalid(error.to_string()),
+        }
+    }
+}
+
 fn invalid(reason: impl Into<String>) -> AppendError {
     AppendError::InvalidRecord(reason.into())
 }
 
 /// Checks what a client or our own coordinator wants to append on the leader. The largest timestamp
-/// in each returned header is the true one where the records could be seen.
+/// in each returned header is the true one.
 pub fn check_for_leader(
     records: &[u8],
     config: &LogConfig,
@@ -67,9 +80,9 @@ pub fn check_for_leader(
         let batch = &records[range.clone()];
         record_batch::parse_whole(batch)?;
         check_header(&header, origin)?;
-        check_timestamps(&header, config, now_ms)?;
+        check_timestamp_type(&header, config)?;
         let mut checked = check_batch(batch, range, header)?;
-        if header.compression() == UNCOMPRESSED && !header.is_control() {
+        if !header.is_control() {
             checked.header.max_timestamp_ms = check_records(batch, &header, config, now_ms)?;
         }
         batches.push(checked);
@@ -186,17 +199,16 @@ fn check_header(header: &Header, origin: AppendOrigin) -> Result<(), AppendError
             "producer epoch {epoch}, sequence {sequence}"
         )));
     }
-    if header.is_transactional() && !header.has_producer_id() {
-        return Err(invalid("transactional batch without a producer id"));
+    // There is no transaction coordinator: it would stay open, and hold back readers of committed records, for ever.
+    if header.is_transactional() {
+        return Err(AppendError::Transactional);
     }
     Ok(())
 }
 
-fn check_timestamps(header: &Header, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
-    if config.timestamp_type == TimestampType::LogAppendTime {
-        return Ok(());
-    }
-    if header.is_log_append_time() {
+/// A client can't know the leader's clock.
+fn check_timestamp_type(header: &Header, config: &LogConfig) -> Result<(), AppendError> {
+    if config.timestamp_type == TimestampType::CreateTime && header.is_log_append_time() {
         let timestamp_ms = header.max_timestamp_ms;
         return Err(AppendError::InvalidTimestamp {
             timestamp_ms,
@@ -204,8 +216,7 @@ fn check_timestamps(header: &Header, config: &LogConfig, now_ms: i64) -> Result<
             high_ms: NO_TIMESTAMP,
         });
     }
-    check_timestamp(header.base_timestamp_ms, config, now_ms)?;
-    check_timestamp(header.max_timestamp_ms, config, now_ms)
+    Ok(())
 }
 
 fn check_timestamp(timestamp_ms: i64, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
@@ -221,7 +232,7 @@ fn check_timestamp(timestamp_ms: i64, config: &LogConfig, now_ms: i64) -> Result
     })
 }
 
-/// Walks the records of an uncompressed batch; returns their largest timestamp.
+/// Passes a batch's records; returns their largest timestamp.
 fn check_records(
     batch: &[u8],
     header: &Header,
@@ -230,13 +241,15 @@ fn check_records(
 ) -> Result<i64, AppendError> {
     let mut count = 0;
     let mut largest = NO_TIMESTAMP;
-    for record in record::records(&batch[HEADER_SIZE..]) {
-        let record = record.map_err(|error| invalid(error.0))?;
-        if record.offset_delta != count {
-            let delta = record.offset_delta;
-            return Err(invalid(format!("offset delta {delta} in record {count}")));
+    for record in record_stream::places(batch, header)? {
+        let record = record?;
+        if record.offset_delta != count || count == header.record_count {
+            let (delta, announced) = (record.offset_delta, header.record_count);
+            return Err(invalid(format!(
+                "offset delta {delta} in record {count} of {announced}"
+            )));
         }
-        if config.cleanup_policy.compact && record.key.is_none() {
+        if config.cleanup_policy.compact && !record.has_key {
             return Err(invalid("record without a key in a compacted topic"));
         }
         let timestamp_ms = header

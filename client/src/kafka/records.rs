@@ -3,7 +3,7 @@
 //! Called by the producer and consumer, and by brokers for the records of `__consumer_offsets`.
 //! The `kafka-protocol` crate decodes batches too, but merges headers of the same key, reserves
 //! memory by a count from the wire and fails on the cut-off batch that ends most fetches; its
-//! codecs (gzip, xerial-framed snappy, lz4 frames, zstd) are used here.
+//! compressors are used here, and `unpack` takes apart what they, or anyone, packed.
 //!
 //! Layout of a batch, big-endian; the CRC (CRC-32C) covers everything after itself:
 //! ```text
@@ -13,15 +13,22 @@
 //! 51 producer epoch i16      53 base sequence i32    57 record count i32    61 records
 //! ```
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::compression::{self, Compressor, Decompressor};
+use std::io::Read;
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::compression::{self, Compressor};
+
+mod unpack;
 mod varint;
+
+pub use unpack::{UnpackedTooLarge, unpack};
 
 /// Bytes of a batch before its records.
 pub const BATCH_HEADER_BYTES: usize = 61;
 /// Bytes of a batch that its length field does not count.
 const LENGTH_PREFIX_BYTES: usize = 12;
+/// Bytes a fetched batch may unpack to: no producer makes more, a bomb would.
+const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 /// "No producer id": the batch is not idempotent.
 pub const NO_PRODUCER_ID: i64 = -1;
 
@@ -42,7 +49,11 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn from_attributes(attributes: i16) -> Result<Self, RecordsError> {
+    /// The codec that a batch's attributes name.
+    ///
+    /// # Errors
+    /// [`RecordsError::UnknownCodec`].
+    pub fn from_attributes(attributes: i16) -> Result<Self, RecordsError> {
         Ok(match attributes & 7 {
             0 => Self::None,
             1 => Self::Gzip,
@@ -214,16 +225,15 @@ fn compress(codec: Compression, plain: BytesMut, out: &mut BytesMut) -> Result<(
     .map_err(|e| RecordsError::Codec("compress", format!("{e:#}")))
 }
 
-fn decompress(codec: Compression, mut packed: Bytes) -> Result<Bytes, RecordsError> {
-    let take = |buf: &mut Bytes| Ok(std::mem::take(buf));
-    match codec {
-        Compression::None => return Ok(packed),
-        Compression::Gzip => compression::Gzip::decompress(&mut packed, take),
-        Compression::Snappy => compression::Snappy::decompress(&mut packed, take),
-        Compression::Lz4 => compression::Lz4::decompress(&mut packed, take),
-        Compression::Zstd => compression::Zstd::decompress(&mut packed, take),
+fn decompress(codec: Compression, packed: Bytes) -> Result<Bytes, RecordsError> {
+    if codec == Compression::None {
+        return Ok(packed);
     }
-    .map_err(|e| RecordsError::Codec("decompress", format!("{e:#}")))
+    let failed = |error: std::io::Error| RecordsError::Codec("decompress", error.to_string());
+    let mut plain = Vec::new();
+    let mut stream = unpack(codec, &packed, MAX_UNPACKED_BYTES).map_err(failed)?;
+    stream.read_to_end(&mut plain).map_err(failed)?;
+    Ok(Bytes::from(plain))
 }
 
 /// One batch as it came, its header decoded and its checksum verified.

@@ -14,6 +14,7 @@ pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod record;
 pub mod record_batch;
+pub mod record_stream;
 pub mod time_index;
 
 /// Why bytes are not in the format they should be in.

@@ -5,12 +5,11 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::records::RecordBatchDecoder;
+use bytes::{Bytes, BytesMut};
 
 use super::super::super::error::{FileError, ReadError};
-use super::super::super::format::record;
-use super::super::super::format::record_batch::{self, HEADER_SIZE, Header};
+use super::super::super::format::record_batch::{self, Header};
+use super::super::super::format::record_stream::{self, StreamError};
 use super::super::segment::{Found, Segment};
 use super::super::window::{HEADERS_CHUNK, read_full};
 use super::{Log, Tail};
@@ -284,27 +283,30 @@ fn find_in_batch(
     if header.is_log_append_time() {
         return Some(whole_batch);
     }
-    let fits =
-        |found: &TimestampOffset| found.timestamp_ms >= timestamp_ms && found.offset >= start;
-    if header.compression() == 0 {
-        let records = record::records(&batch[HEADER_SIZE..]).map_while(Result::ok);
-        let mut places = records.map(|record| {
-            answer(
-                header
-                    .base_timestamp_ms
-                    .saturating_add(record.timestamp_delta_ms),
-                header.base_offset + i64::from(record.offset_delta),
-            )
-        });
-        return places.find(fits);
-    }
-    match RecordBatchDecoder::decode(&mut batch.chunk()) {
-        Ok(set) => {
-            let records = set.records.iter();
-            let mut places = records.map(|record| answer(record.timestamp, record.offset));
-            places.find(fits)
+    // Records that can't be unpacked still have a batch to begin reading at.
+    first_at(header, batch, timestamp_ms, start)
+        .map(|found| found.map(|(timestamp_ms, offset)| answer(timestamp_ms, offset)))
+        .unwrap_or(Some(whole_batch))
+}
+
+/// Timestamp and offset of the first record at or behind `start` with that timestamp or a later one; stops there.
+fn first_at(
+    header: &Header,
+    batch: &[u8],
+    timestamp_ms: i64,
+    start: i64,
+) -> Result<Option<(i64, i64)>, StreamError> {
+    for place in record_stream::places(batch, header)? {
+        let place = place?;
+        let timestamp = header
+            .base_timestamp_ms
+            .saturating_add(place.timestamp_delta_ms);
+        let offset = header
+            .base_offset
+            .saturating_add(i64::from(place.offset_delta));
+        if timestamp >= timestamp_ms && offset >= start {
+            return Ok(Some((timestamp, offset)));
         }
-        // What can't be unpacked still has a batch to begin reading at.
-        Err(_) => Some(whole_batch),
     }
+    Ok(None)
 }

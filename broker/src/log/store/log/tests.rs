@@ -14,6 +14,7 @@ use super::super::super::config::TimestampType;
 use super::super::super::error::{AppendError, OpenError, ReadError};
 use super::super::super::format::record_batch::tests::Batch;
 use super::super::super::format::record_batch::{self, Header};
+use super::super::super::format::record_stream::tests::claiming;
 use super::super::super::{AppendOrigin, Appended};
 use super::super::recovery::{self, Hints};
 use super::*;
@@ -361,6 +362,20 @@ fn timestamps_lead_to_offsets_in_every_codec() {
     assert_eq!(found(5_501), None);
     assert_eq!(log.offset_for_timestamp(4_100, 10).unwrap(), None);
     assert_eq!(log.max_timestamp(i64::MAX).unwrap().unwrap().offset, 13);
+}
+
+/// A leader that checked less may have let it in.
+#[test]
+fn a_batch_that_lies_about_its_count_can_be_looked_up() {
+    let log = TestLog::new(small());
+    let batch = claiming(
+        compressed(Compression::Gzip, &[1_000, 1_500]).into(),
+        i32::MAX,
+    );
+    log.append_as_follower(batch.into(), NOW).unwrap();
+    let found = |timestamp_ms| log.offset_for_timestamp(timestamp_ms, i64::MAX).unwrap();
+    assert_eq!(found(1_200).unwrap().offset, 1);
+    assert_eq!(found(1_501), None);
 }
 
 #[test]

@@ -1,0 +1,267 @@
+//! The records of any batch, compressed or not, one after the other and without their contents.
+//!
+//! What the leader checks of a producer's batch, and what a lookup by time needs. Compressed records are unpacked as
+//! a stream up to a bound: nothing is held but the codec's window, and no count or length is
+//! believed. The layout of a record stands in `record`.
+
+use std::io::{self, BufRead, BufReader};
+
+use zweig_client::kafka::records::{Compression, UnpackedTooLarge, unpack};
+
+use super::FormatError;
+use super::record_batch::{HEADER_SIZE, Header};
+use crate::limits;
+
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// What tells a record's place, and whether it has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Milliseconds behind the batch's base timestamp.
+    pub timestamp_delta_ms: i64,
+    /// Offset less the batch's base offset.
+    pub offset_delta: i32,
+    /// Its key isn't null.
+    pub has_key: bool,
+}
+
+/// Why a batch's records can't be passed.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// They are not in the format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The codec refused the bytes, or they end inside of a record.
+    #[error("cannot unpack the records: {0}")]
+    Codec(io::Error),
+    /// They unpack to more bytes than a broker reads.
+    #[error(transparent)]
+    TooLarge(UnpackedTooLarge),
+}
+
+impl From<io::Error> for StreamError {
+    fn from(error: io::Error) -> StreamError {
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(too_large) => StreamError::TooLarge(*too_large),
+            None => StreamError::Codec(error),
+        }
+    }
+}
+
+/// The places of a batch's records; ends behind the first error.
+pub fn places<'a>(
+    batch: &'a [u8],
+    header: &Header,
+) -> Result<impl Iterator<Item = Result<Place, StreamError>> + use<'a>, StreamError> {
+    let codec = Compression::from_attributes(header.attributes)
+        .map_err(|error| FormatError(error.to_string()))?;
+    let packed = &batch[HEADER_SIZE..];
+    let source: Box<dyn BufRead + 'a> = match codec {
+        Compression::None => Box::new(packed),
+        _ => {
+            let stream = unpack(codec, packed, limits::unpacked_batch_bytes(packed.len()))?;
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, stream))
+        }
+    };
+    let mut stream = Stream {
+        source,
+        left: u64::MAX,
+    };
+    let mut failed = false;
+    Ok(std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let place = stream.next().transpose();
+        failed = matches!(place, Some(Err(_)));
+        place
+    }))
+}
+
+struct Stream<R> {
+    source: R,
+    /// Bytes that may still be taken: those of the record, once its length is known.
+    left: u64,
+}
+
+impl<R: BufRead> Stream<R> {
+    fn next(&mut self) -> Result<Option<Place>, StreamError> {
+        if self.source.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        self.left = u64::MAX;
+        let length = self.varint()?;
+        self.left =
+            u64::try_from(length).map_err(|_| FormatError(format!("record of {length} bytes")))?;
+        self.skip(1)?;
+        let timestamp_delta_ms = self.varlong()?;
+        let offset_delta = self.varint()?;
+        let has_key = self.skip_nullable()?;
+        self.skip_nullable()?;
+        let headers = self.varint()?;
+        if headers < 0 {
+            return Err(FormatError(format!("{headers} headers")).into());
+        }
+        // Each takes two bytes at least, so the record's end ends the loop.
+        for _ in 0..headers {
+            if !self.skip_nullable()? {
+                return Err(FormatError::new("record header without a key").into());
+            }
+            self.skip_nullable()?;
+        }
+        if self.left > 0 {
+            let left = self.left;
+            return Err(FormatError(format!("{left} bytes left behind a record")).into());
+        }
+        Ok(Some(Place {
+            timestamp_delta_ms,
+            offset_delta,
+            has_key,
+        }))
+    }
+
+    /// Passes a byte string; false when it is null.
+    fn skip_nullable(&mut self) -> Result<bool, StreamError> {
+        match self.varint()? {
+            -1 => Ok(false),
+            length => {
+                let length = u64::try_from(length)
+                    .map_err(|_| FormatError(format!("length {length} in a record")))?;
+                self.skip(length)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn take(&mut self, count: u64) -> Result<(), StreamError> {
+        let left = self.left;
+        self.left = left
+            .checked_sub(count)
+            .ok_or_else(|| FormatError(format!("length {count} with {left} bytes left")))?;
+        Ok(())
+    }
+
+    fn skip(&mut self, count: u64) -> Result<(), StreamError> {
+        self.take(count)?;
+        let mut rest = count;
+        while rest > 0 {
+            let available = self.source.fill_buf()?.len();
+            if available == 0 {
+                return Err(StreamError::Codec(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let step = available.min(usize::try_from(rest).unwrap_or(usize::MAX));
+            self.source.consume(step);
+            rest -= step as u64;
+        }
+        Ok(())
+    }
+
+    fn byte(&mut self) -> Result<u8, StreamError> {
+        self.take(1)?;
+        let Some(&byte) = self.source.fill_buf()?.first() else {
+            return Err(StreamError::Codec(io::ErrorKind::UnexpectedEof.into()));
+        };
+        self.source.consume(1);
+        Ok(byte)
+    }
+
+    fn varint(&mut self) -> Result<i32, StreamError> {
+        let value = self.varlong()?;
+        let narrow = i32::try_from(value);
+        Ok(narrow.map_err(|_| FormatError(format!("varint {value} is out of range")))?)
+    }
+
+    fn varlong(&mut self) -> Result<i64, StreamError> {
+        let mut raw: u64 = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            raw |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
+            }
+        }
+        Err(FormatError::new("varint of more than ten bytes").into())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bytes::Bytes;
+    use zweig_client::kafka::records::{BatchSpec, Record, encode_batch};
+
+    use super::super::record;
+    use super::super::record_batch::tests::{Batch, seal};
+    use super::*;
+
+    pub(crate) const CODECS: [Compression; 4] = [
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+
+    /// A compressed batch of records with these keys and timestamps.
+    pub(crate) fn packed(codec: Compression, records: &[(Option<&'static str>, i64)]) -> Vec<u8> {
+        let records: Vec<Record> = records
+            .iter()
+            .map(|&(key, timestamp_ms)| Record {
+                key: key.map(|key| Bytes::from_static(key.as_bytes())),
+                value: Some(Bytes::from_static(&[b'v'; 300])),
+                headers: vec![("h".to_owned(), None)],
+                timestamp_ms,
+            })
+            .collect();
+        let spec = BatchSpec {
+            compression: codec,
+            ..BatchSpec::default()
+        };
+        encode_batch(&spec, &records).unwrap().to_vec()
+    }
+
+    /// The same batch with the same records, in another codec's attributes or with another count.
+    pub(crate) fn claiming(mut batch: Vec<u8>, records: i32) -> Vec<u8> {
+        batch[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+        batch[57..61].copy_from_slice(&records.to_be_bytes());
+        seal(&mut batch);
+        batch
+    }
+
+    #[test]
+    fn every_codec_yields_the_same_places() {
+        let records = [(Some("k"), 1_000), (None, 900), (Some(""), 1_500)];
+        let expected = [(0, 0, true), (-100, 1, false), (500, 2, true)];
+        for codec in CODECS.into_iter().chain([Compression::None]) {
+            let batch = packed(codec, &records);
+            let header = Header::parse(&batch).unwrap();
+            let places = places(&batch, &header).unwrap().map(Result::unwrap);
+            let found: Vec<_> = places
+                .map(|place| (place.timestamp_delta_ms, place.offset_delta, place.has_key))
+                .collect();
+            assert_eq!(found, expected, "{codec:?}");
+        }
+    }
+
+    /// The stream and the reader of slices take the same bytes for records.
+    #[test]
+    fn both_readers_agree_on_damaged_records() {
+        let good = Batch::of(3).bytes();
+        for at in HEADER_SIZE..good.len() {
+            for value in [0, 1, 2, 7, 0x7f, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                let header = Header::parse(&bad).unwrap();
+                let stream = places(&bad, &header).unwrap();
+                let stream: Vec<_> = stream.map_while(Result::ok).collect();
+                let slices = record::records(&bad[HEADER_SIZE..]).map_while(Result::ok);
+                let slices: Vec<_> = slices
+                    .map(|record| Place {
+                        timestamp_delta_ms: record.timestamp_delta_ms,
+                        offset_delta: record.offset_delta,
+                        has_key: record.key.is_some(),
+                    })
+                    .collect();
+                assert_eq!(stream, slices, "byte {at} = {value}");
+            }
+        }
+    }
+}
