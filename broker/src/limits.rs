@@ -9,6 +9,10 @@ pub const CONTROLLER_BATCH_GROUPS: usize = 1000;
 /// Bytes of one fenced batch of the controller; the ensemble accepts 1 MiB by default.
 pub const CONTROLLER_BATCH_BYTES: usize = 512 * 1024;
 
+/// Ids of deleted topics that an image remembers. Beyond that it begins anew: a log of a forgotten one
+/// is set aside rather than deleted.
+pub const DELETED_TOPICS: usize = 100_000;
+
 /// Bytes of any request but Produce: decoding may reserve up to about a hundred times as much.
 pub const MAX_PLAIN_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 

@@ -186,7 +186,7 @@ fn removal(image: &Image, topic: &Topic) -> Removal {
 /// What stands in the tree only to be removed.
 fn requests(image: &Image, actions: &mut Vec<Action>) {
     for topic in image.deleting.keys() {
-        if image.topic(topic).is_none() {
+        if image.topic(topic).is_none() && !image.unreadable.contains_key(topic) {
             actions.push(Action::DropDeletion {
                 topic: topic.clone(),
             });

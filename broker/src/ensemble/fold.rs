@@ -1,8 +1,13 @@
 //! Folds the items of a watch stream into images. Pure: items in, images out.
 //!
-//! An image comes out only at an end mark. A znode that cannot be read is reported and left out;
-//! a partition whose state cannot be read has no leader, so that nobody acts on a guess.
+//! An image comes out only at an end mark. A znode that cannot be read is reported; what depends on it
+//! errs on the side of keeping data:
+//! - a topic stays as it was when it could be read, and the image says that it is unreadable; what
+//!   stands below one that never could be read is kept back until it can;
+//! - settings of a topic stay as they were, and the image says so;
+//! - a partition whose state cannot be read has no leader, so that nobody acts on a guess.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +24,8 @@ use super::znode::{DecodeError, admin, brokers, cluster, config, controller, own
 pub struct Fold {
     image: Image,
     delta: Delta,
+    /// Znodes, by path, below topics of which nothing could be read yet.
+    held_back: BTreeMap<String, (Option<Bytes>, Stat)>,
     /// Znodes that could not be read since the last image.
     problems: Vec<DecodeError>,
 }
@@ -79,8 +86,13 @@ impl Fold {
     }
 
     fn put(&mut self, path: &str, data: Option<&Bytes>, stat: &Stat) {
-        let data = data.map_or(&b""[..], |d| d.as_ref());
         let segments: Vec<&str> = path.split('/').skip(1).collect();
+        if self.is_held_back(&segments) {
+            let node = (data.cloned(), *stat);
+            self.held_back.insert(path.to_owned(), node);
+            return;
+        }
+        let data = data.map_or(&b""[..], |d| d.as_ref());
         let done = match segments[..] {
             ["cluster", "id"] => self.cluster_id(data),
             ["brokers", "ids", id] => self.broker(path, id, data, stat),
@@ -147,11 +159,42 @@ impl Fold {
         data: &[u8],
         stat: &Stat,
     ) -> Result<(), DecodeError> {
-        let node = topics::TopicNode::decode(path, data)?;
-        self.image
-            .put_topic(topic, node.id, stat.version, &node.assignment);
-        self.delta.topics.insert(Arc::from(topic));
-        Ok(())
+        let name: Arc<str> = Arc::from(topic);
+        self.delta.topics.insert(name.clone());
+        match topics::TopicNode::decode(path, data) {
+            Ok(node) => {
+                self.image.unreadable.remove_mut(topic);
+                self.image
+                    .put_topic(topic, node.id, stat.version, &node.assignment);
+                for (path, (data, stat)) in self.take_below(topic) {
+                    self.put(&path, data.as_ref(), &stat);
+                }
+                Ok(())
+            }
+            Err(problem) => {
+                self.image.unreadable.insert_mut(name, ());
+                Err(problem)
+            }
+        }
+    }
+
+    /// Whether this is a znode below a topic of which nothing could be read yet.
+    fn is_held_back(&self, segments: &[&str]) -> bool {
+        let ["brokers", "topics", topic, _, ..] = *segments else {
+            return false;
+        };
+        self.image.unreadable.contains_key(topic) && self.image.topic(topic).is_none()
+    }
+
+    /// Takes what was held back below a topic; parents come first.
+    fn take_below(&mut self, topic: &str) -> BTreeMap<String, (Option<Bytes>, Stat)> {
+        let above = topics::topic_path(topic) + "/";
+        let is_below = |path: &String| path.starts_with(&above);
+        let (taken, kept) = std::mem::take(&mut self.held_back)
+            .into_iter()
+            .partition(|(path, _)| is_below(path));
+        self.held_back = kept;
+        taken
     }
 
     fn touch_topic(&mut self, topic: &str, has_partitions_node: bool) {
@@ -225,13 +268,21 @@ impl Fold {
     }
 
     fn topic_config(&mut self, path: &str, topic: &str, data: &[u8]) -> Result<(), DecodeError> {
-        let configs = config::decode_configs(path, data)?;
         let topic: Arc<str> = Arc::from(topic);
         self.delta.topic_configs.insert(topic.clone());
-        self.image
-            .topic_configs
-            .insert_mut(topic, Arc::new(configs));
-        Ok(())
+        match config::decode_configs(path, data) {
+            Ok(configs) => {
+                self.image.unreadable_configs.remove_mut(&topic);
+                self.image
+                    .topic_configs
+                    .insert_mut(topic, Arc::new(configs));
+                Ok(())
+            }
+            Err(problem) => {
+                self.image.unreadable_configs.insert_mut(topic, ());
+                Err(problem)
+            }
+        }
     }
 
     fn broker_config(&mut self, path: &str, broker: &str, data: &[u8]) -> Result<(), DecodeError> {
@@ -286,6 +337,13 @@ impl Fold {
 
     fn remove(&mut self, path: &str) {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
+        if self.is_held_back(&segments) {
+            self.held_back.remove(path);
+            return;
+        }
+        if let ["brokers", "topics", topic] = segments[..] {
+            self.take_below(topic);
+        }
         let (image, delta) = (&mut self.image, &mut self.delta);
         match segments[..] {
             ["brokers", "ids", id] => {
@@ -311,6 +369,7 @@ impl Fold {
             }
             ["config", "topics", topic] => {
                 image.topic_configs.remove_mut(topic);
+                image.unreadable_configs.remove_mut(topic);
                 delta.topic_configs.insert(Arc::from(topic));
             }
             ["config", "brokers", broker] => {
@@ -374,4 +433,61 @@ fn broker_key(name: &str) -> Option<Option<i32>> {
         return Some(None);
     }
     name.parse().ok().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: &str = "/brokers/topics/t";
+    const GOOD: &str =
+        r#"{"version":3,"topic_id":"AAAAAAAAAAAAAAAAAAAAAQ","partitions":{"0":[1]}}"#;
+    const STATE: &str =
+        r#"{"version":1,"leader":1,"leader_epoch":4,"controller_epoch":2,"isr":[1]}"#;
+
+    fn fold_in(fold: &mut Fold, nodes: &[(&str, &str)]) -> Arc<Image> {
+        for (path, data) in nodes {
+            fold.put(
+                path,
+                Some(&Bytes::from((*data).to_owned())),
+                &Stat::default(),
+            );
+        }
+        fold.end(1).image
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_read_is_told_from_one_that_is_not_there() {
+        let mut fold = Fold::default();
+        let below = [
+            ("/brokers/topics/t/partitions", ""),
+            ("/brokers/topics/t/partitions/0", ""),
+            ("/brokers/topics/t/partitions/0/state", STATE),
+        ];
+        let image = fold_in(&mut fold, &[&[(TOPIC, "{}")], &below[..]].concat());
+        assert!(image.topic("t").is_none() && !image.is_gone("t"));
+        let image = fold_in(&mut fold, &[(TOPIC, GOOD)]);
+        assert!(image.unreadable.is_empty());
+        assert_eq!(image.partition("t", 0).expect("p").leader_epoch, 4);
+        let image = fold_in(&mut fold, &[(TOPIC, "")]);
+        assert!(image.unreadable.contains_key("t"));
+        assert_eq!(
+            image.partition("t", 0).expect("p").replicas,
+            [1],
+            "as it was"
+        );
+        fold.remove(TOPIC);
+        let image = fold_in(&mut fold, &[]);
+        assert!(image.is_gone("t") && image.deleted.is_empty());
+    }
+
+    #[test]
+    fn a_deletion_is_remembered_if_it_was_asked_for() {
+        let mut fold = Fold::default();
+        fold_in(&mut fold, &[(TOPIC, GOOD), ("/admin/delete_topics/t", "")]);
+        fold.remove(TOPIC);
+        fold.remove("/admin/delete_topics/t");
+        let image = fold_in(&mut fold, &[]);
+        assert_eq!(image.deleted.size(), 1);
+    }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::limits::DELETED_TOPICS;
+
 /// A persistent, ordered map that may be shared between threads.
 pub type Map<K, V> = rpds::RedBlackTreeMapSync<K, V>;
 
@@ -231,8 +233,16 @@ pub struct Image {
     pub topic_configs: Map<Arc<str>, Arc<Configs>>,
     /// Settings by broker; `None` is the default of all brokers.
     pub broker_configs: Map<Option<i32>, Arc<Configs>>,
+    /// Topics whose znode is there and cannot be read. One that could be read before is still in
+    /// `topics`, as it was then.
+    pub unreadable: Map<Arc<str>, ()>,
+    /// Topics whose settings are there and cannot be read. Those read before still stand.
+    pub unreadable_configs: Map<Arc<str>, ()>,
     /// Topics whose deletion was asked for and is not finished.
     pub deleting: Map<Arc<str>, ()>,
+    /// Ids of topics that went after their deletion had been asked for, as far as the stream showed
+    /// it. What is missing for another reason is not here.
+    pub deleted: Map<Uuid, ()>,
     /// Brokers that ask to be relieved of their leaderships before they stop, with the broker
     /// epoch under which they ask.
     pub shutting_down: Map<i32, i64>,
@@ -258,7 +268,10 @@ impl Default for Image {
             topic_names: Map::new_sync(),
             topic_configs: Map::new_sync(),
             broker_configs: Map::new_sync(),
+            unreadable: Map::new_sync(),
+            unreadable_configs: Map::new_sync(),
             deleting: Map::new_sync(),
+            deleted: Map::new_sync(),
             shutting_down: Map::new_sync(),
             preferred_election: None,
             log_ends: Map::new_sync(),
@@ -363,12 +376,28 @@ impl Image {
         self.topics.insert_mut(name, Arc::new(topic));
     }
 
-    /// Removes a topic with its partitions.
+    /// Removes a topic with its partitions; notes its id if its deletion was asked for.
     pub fn remove_topic(&mut self, name: &str) {
-        if let Some(topic) = self.topics.get(name).cloned() {
-            self.topic_names.remove_mut(&topic.id);
-            self.topics.remove_mut(name);
+        self.unreadable.remove_mut(name);
+        let Some(topic) = self.topics.get(name).cloned() else {
+            return;
+        };
+        if self.deleting.contains_key(name) && !topic.id.is_nil() {
+            if self.deleted.size() >= DELETED_TOPICS {
+                self.deleted = Map::new_sync();
+            }
+            self.deleted.insert_mut(topic.id, ());
         }
+        self.topic_names.remove_mut(&topic.id);
+        self.topics.remove_mut(name);
+    }
+
+    /// Whether there certainly is no such topic, or soon will be none. One that cannot be read may
+    /// be there.
+    #[must_use]
+    pub fn is_gone(&self, name: &str) -> bool {
+        let absent = !self.topics.contains_key(name) && !self.unreadable.contains_key(name);
+        absent || self.deleting.contains_key(name)
     }
 
     /// Changes one topic that is there; false if it is not.

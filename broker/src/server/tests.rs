@@ -28,6 +28,7 @@ use super::*;
 
 mod damage;
 mod full;
+mod unreadable;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const TOPIC: &str = "orders";

@@ -311,7 +311,11 @@ impl ClusterAdmin for FakeEnsemble {
             if self.shared.image().topic(&name).is_none() {
                 return Err(AdminError::UnknownTopic(name));
             }
-            self.shared.update(|image| image.remove_topic(&name));
+            self.shared.update(|image| {
+                image.deleting.insert_mut(Arc::from(&*name), ());
+                image.remove_topic(&name);
+                image.deleting.remove_mut(&*name);
+            });
             Ok(())
         }
         .boxed()

@@ -1,14 +1,13 @@
 //! All partitions of this broker, kept as the cluster image says.
 //!
 //! One image at a time is applied; a topic whose part of the image is the same value as before costs one
-//! comparison of pointers. Logs match by topic id: a log of another id is set aside, one whose topic
-//! is gone is deleted.
+//! comparison of pointers. Logs match by topic id. `leaving` says what becomes of those that match nothing.
 
 use super::fetcher::Fetchers;
 use super::leading::Committing;
 use super::partition::{Host, Partition, PartitionError};
 use super::room::FullDirs;
-use super::seen::{same_brokers, same_topic, state_of};
+use super::seen::{overrides, same_brokers, same_topic, state_of};
 use super::{FatalHook, HostConfig, StateWriter};
 use crate::clock;
 use crate::log::{AppendOrigin, Appended, Log, LogManager, OpenError, TopicPartition};
@@ -16,7 +15,7 @@ use crate::metadata::{Image, MetadataCache, Topic};
 use crate::replica::state::part;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 /// Partitions of internal topics led by this broker, each with its leader epoch.
 pub type Leaderships = Arc<BTreeMap<TopicPartition, i32>>;
@@ -34,7 +33,7 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// A partition assigned to this broker.
 #[derive(Debug, Clone)]
-enum Hosted {
+pub(super) enum Hosted {
     Online(Arc<Partition>),
     /// Its log could not be opened, for this reason.
     Offline(String),
@@ -52,14 +51,14 @@ pub struct ReplicaManager {
     pub(super) host: Arc<Host>,
     pub(super) logs: Arc<LogManager>,
     metadata: Arc<MetadataCache>,
-    partitions: RwLock<HashMap<TopicPartition, Hosted>>,
+    pub(super) partitions: RwLock<HashMap<TopicPartition, Hosted>>,
     /// High watermarks from before this start, for logs not hosted yet.
     checkpointed: BTreeMap<TopicPartition, i64>,
     /// Zxid of the last image that was applied.
     applied_zxid: AtomicI64,
     /// Held while an image is applied.
     applied: Mutex<Option<Applied>>,
-    fetchers: Fetchers,
+    pub(super) fetchers: Fetchers,
     leaderships: watch::Sender<Leaderships>,
     pub(super) shutdown: CancellationToken,
 }
@@ -202,7 +201,7 @@ impl ReplicaManager {
         }
         let before = applied.as_ref().map(|applied| &*applied.image);
         if before.is_none() {
-            self.delete_strays(image);
+            self.sort_out(image);
         }
         let all = applied.as_ref().is_none_or(|applied| {
             applied.broker_epoch != broker_epoch || !same_brokers(&applied.image, image)
@@ -261,7 +260,8 @@ impl ReplicaManager {
     }
 
     fn apply_topic(&self, image: &Image, topic: &Topic, broker_epoch: Option<i64>) {
-        if image.deleting.contains_key(&topic.name) {
+        // One without an id (an old Kafka wrote it) gets one from the controller first.
+        if image.deleting.contains_key(&topic.name) || topic.id.is_nil() {
             return;
         }
         let me = self.broker_id();
@@ -299,15 +299,7 @@ impl ReplicaManager {
         topic: &Topic,
         has_peer: bool,
     ) -> Option<Arc<Partition>> {
-        let configs = image.topic_configs.get(&topic.name);
-        let overrides: BTreeMap<String, String> = configs
-            .map(|configs| {
-                configs
-                    .iter()
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect()
-            })
-            .unwrap_or_default();
+        let overrides = overrides(image, &topic.name);
         let hosted = self.partitions.read().get(name).cloned();
         if let Some(Hosted::Online(partition)) = hosted {
             if partition.topic_id() == topic.id {
@@ -317,7 +309,7 @@ impl ReplicaManager {
                 return Some(partition);
             }
             // The topic was deleted and created again between two images.
-            self.remove(name);
+            self.leave(image, name, Some(partition.topic_id()));
         }
         let hosted = match self.open_log(name, topic, &overrides, has_peer) {
             Ok(log) => {
@@ -374,69 +366,6 @@ impl ReplicaManager {
             opened => opened,
         };
         opened.map_err(|error| error.to_string())
-    }
-
-    /// Removes partitions whose topic is gone or going, or that are assigned elsewhere.
-    fn remove_gone(&self, before: Option<&Image>, image: &Image) {
-        let Some(before) = before else { return };
-        let gone = |name: &&Arc<str>| match (before.topic(name), image.topic(name)) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(old, new) || image.deleting.contains_key(*name),
-            _ => true,
-        };
-        let suspects: HashSet<&str> = before
-            .topics
-            .keys()
-            .filter(gone)
-            .map(|name| &**name)
-            .collect();
-        if suspects.is_empty() {
-            return;
-        }
-        let hosted: Vec<TopicPartition> = self
-            .partitions
-            .read()
-            .keys()
-            .filter(|name| suspects.contains(name.topic.as_str()))
-            .cloned()
-            .collect();
-        for name in hosted {
-            if !self.is_assigned(image, &name) {
-                self.remove(&name);
-            }
-        }
-    }
-
-    fn is_assigned(&self, image: &Image, name: &TopicPartition) -> bool {
-        let assigned = image.partition(&name.topic, name.partition);
-        assigned.is_some_and(|seen| seen.replicas.contains(&self.broker_id()))
-            && !image.deleting.contains_key(name.topic.as_str())
-    }
-
-    /// At the first image: logs of topics deleted while this broker was away. One that tells no topic id is
-    /// from an old Kafka and stays.
-    fn delete_strays(&self, image: &Image) {
-        for log in self.logs.all() {
-            let name = log.topic_partition();
-            if !self.is_assigned(image, name) && log.topic_id().is_some() {
-                info!(partition = %name, "deleted: its topic is gone");
-                self.delete_log(name);
-            }
-        }
-    }
-
-    fn remove(&self, name: &TopicPartition) {
-        info!(partition = %name, "removed: deleted, or assigned elsewhere");
-        self.fetchers.leave(name);
-        if let Some(Hosted::Online(partition)) = self.partitions.write().remove(name) {
-            partition.stop();
-        }
-        self.delete_log(name);
-    }
-
-    fn delete_log(&self, name: &TopicPartition) {
-        if let Err(error) = self.host.check(self.logs.delete(name, clock::wall_ms())) {
-            error!(partition = %name, %error, "log not deleted");
-        }
     }
 
     fn tell_leaderships(&self) {

@@ -7,6 +7,7 @@
 //! | [`following`] | what a follower does with a leader's answer: append, cut, raise its high watermark |
 //! | [`manager`] | all partitions; makes them what an image says |
 //! | [`fetcher`] | one task per leader: fetches for all partitions followed there |
+//! | `leaving` | what becomes of logs that are no longer assigned here |
 //! | [`leader_connection`] | the fetcher's connection: Kafka's Fetch over a socket |
 //! | [`maintenance`] | what happens by the clock: checkpoints, retention, lagging followers |
 //! | `room` | which log directories are full, and for how long |
@@ -28,6 +29,7 @@ pub mod fetcher;
 pub mod following;
 pub mod leader_connection;
 pub mod leading;
+mod leaving;
 pub mod maintenance;
 pub mod manager;
 pub mod partition;

@@ -3,7 +3,22 @@
 use crate::metadata::{self, Image, Topic};
 use crate::replica::isr::Isr;
 use crate::replica::state::PartitionState;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Stand for settings nobody can read: they may have said to keep everything.
+const KEEP_ALL: [(&str, &str); 2] = [("retention.ms", "-1"), ("retention.bytes", "-1")];
+
+/// The settings of a topic.
+pub(super) fn overrides(image: &Image, topic: &str) -> BTreeMap<String, String> {
+    match image.topic_configs.get(topic) {
+        Some(configs) => (**configs).clone(),
+        None if image.unreadable_configs.contains_key(topic) => KEEP_ALL
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        None => BTreeMap::new(),
+    }
+}
 
 /// The state of a partition in the words of `replica`.
 pub(super) fn state_of(seen: &metadata::Partition) -> PartitionState {
@@ -39,7 +54,10 @@ pub(super) fn same_topic(before: &Image, now: &Image, topic: &Arc<Topic>) -> boo
         now.topic_configs.get(&topic.name),
     ) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (a, b) => a.is_none() && b.is_none(),
+        (a, b) => {
+            let unreadable = |image: &Image| image.unreadable_configs.contains_key(&topic.name);
+            a.is_none() && b.is_none() && unreadable(before) == unreadable(now)
+        }
     };
     before
         .topic(&topic.name)
