@@ -95,7 +95,7 @@ impl Group {
     ) {
         let member_id = request.member_id.clone();
         if let Err(error) = self.try_join(request, ticket, now, config, out) {
-            out.push(Effect::Joined(ticket, Joined::refused(&member_id, error)));
+            refuse(ticket, &member_id, error, out);
         }
         self.maybe_complete_join(now, out);
     }
@@ -163,8 +163,7 @@ impl Group {
             (None, _) if request.requires_known_id => {
                 let lapses = now.mono_ms + i64::from(request.session_timeout_ms);
                 self.pending.insert(id.clone(), lapses);
-                let answer = Joined::refused(&id, GroupError::MemberIdRequired);
-                out.push(Effect::Joined(ticket, answer));
+                refuse(ticket, &id, GroupError::MemberIdRequired, out);
             }
             _ => self.add_and_rebalance(id, request, ticket, now, config, out),
         }
@@ -200,9 +199,7 @@ impl Group {
             self.update(&id, &request, ticket, out);
             self.maybe_prepare_rebalance(now, config, out);
         } else {
-            if let Some(member) = self.members.get_mut(&id) {
-                member.touch(now);
-            }
+            self.touch(&id, now);
             out.push(Effect::Joined(ticket, self.joined(&id)));
         }
         Ok(())
@@ -248,8 +245,7 @@ impl Group {
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.session_timeout_ms = request.session_timeout_ms;
         if let Some(older) = member.awaiting_join.replace(ticket) {
-            let answer = Joined::refused(id, GroupError::RebalanceInProgress);
-            out.push(Effect::Joined(older, answer));
+            refuse(older, id, GroupError::RebalanceInProgress, out);
         }
     }
 
@@ -267,9 +263,7 @@ impl Group {
         let former_leader = self.leader.clone().unwrap_or_default();
         self.replace_static(former, &id, out);
         self.update(&id, request, ticket, out);
-        if let Some(member) = self.members.get_mut(&id) {
-            member.touch(now);
-        }
+        self.touch(&id, now);
         match self.state() {
             GroupState::Stable if self.select_protocol() == self.protocol => {
                 out.push(Effect::Append {
@@ -311,12 +305,9 @@ impl Group {
         else {
             return;
         };
-        if let Some(found) = self.members.get_mut(member) {
-            found.touch(now);
-        }
+        self.touch(member, now);
         if let Some(error) = error {
-            out.push(Effect::Joined(ticket, Joined::refused(member, error)));
-            return;
+            return refuse(ticket, member, error, out);
         }
         let mut answer = self.joined(member);
         if skip_assignment {
@@ -327,6 +318,12 @@ impl Group {
             answer.members = Vec::new();
         }
         out.push(Effect::Joined(ticket, answer));
+    }
+
+    fn touch(&mut self, member: &str, now: Now) {
+        if let Some(member) = self.members.get_mut(member) {
+            member.touch(now);
+        }
     }
 
     /// The answer to a join of `id`, as the group stands.
@@ -355,4 +352,8 @@ impl Group {
             members,
         }
     }
+}
+
+fn refuse(ticket: Ticket, member: &str, error: GroupError, out: &mut Vec<Effect>) {
+    out.push(Effect::Joined(ticket, Joined::refused(member, error)));
 }

@@ -3,19 +3,19 @@
 //! Fetch sessions (KIP-227) are not kept: a request to begin one is answered in full with session id 0, which
 //! tells the client to go on with full requests; one that names a session is told that it is not found.
 
+use super::new_leader::fetch as new_leader;
 use super::{Context, KafkaError};
 use crate::clock;
 use crate::log::TopicPartition;
 use crate::purgatory::fetch::{Bounds, Wanted, fetch};
 use crate::replica::hosted::{FetchedRecords, FollowerRead, PartitionError, ReadFrom, Reader};
-use crate::wire::codec::text;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    EpochEndOffset, FetchableTopicResponse, PartitionData,
 };
-use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -184,12 +184,9 @@ fn failed(
         PartitionError::NotLeader | PartitionError::FencedLeaderEpoch { .. }
     );
     match name.and_then(|name| ctx.leader_of(&name)) {
-        Some((leader, epoch)) if moved && version >= CURRENT_LEADER_SINCE => data
-            .with_current_leader(
-                LeaderIdAndEpoch::default()
-                    .with_leader_id(BrokerId(leader))
-                    .with_leader_epoch(epoch),
-            ),
+        Some(leader) if moved && version >= CURRENT_LEADER_SINCE => {
+            data.with_current_leader(new_leader::leader(leader))
+        }
         _ => data,
     }
 }
@@ -203,14 +200,7 @@ fn with_endpoints(ctx: &Context, version: i16, response: FetchResponse) -> Fetch
         .responses
         .iter()
         .flat_map(|topic| &topic.partitions);
-    let named = answers.map(|answer| answer.current_leader.leader_id.0);
-    let endpoints = ctx.endpoints_of(named).into_iter().map(|broker| {
-        NodeEndpoint::default()
-            .with_node_id(BrokerId(broker.id))
-            .with_host(text(broker.host))
-            .with_port(broker.port)
-            .with_rack(broker.rack.map(text))
-    });
-    let endpoints = endpoints.collect();
+    let named = answers.map(|answer| &answer.current_leader);
+    let endpoints = new_leader::endpoints(ctx, named);
     response.with_node_endpoints(endpoints)
 }

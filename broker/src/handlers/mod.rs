@@ -31,6 +31,7 @@ mod leave_group;
 mod list_groups;
 mod list_offsets;
 mod metadata;
+mod new_leader;
 mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;

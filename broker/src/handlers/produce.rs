@@ -4,6 +4,7 @@
 //! Versions 0 to 2 carry record formats that are not stored here; they are advertised, because older
 //! librdkafka compresses only then, and answered with an error in their own encoding.
 
+use super::new_leader::produce as new_leader;
 use super::{Context, KafkaError, Reply, is_internal};
 use crate::clock;
 use crate::log::{AppendOrigin, TopicPartition};
@@ -12,11 +13,11 @@ use crate::replica::hosted::{Committing, Partition, PartitionError};
 use crate::wire::codec::{self, RequestError, text};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{BrokerId, ProduceRequest};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -181,12 +182,8 @@ fn failed(
         .with_error_code(error.code())
         .with_error_message(Some(text(error.to_string())));
     match (error, ctx.leader_of(name)) {
-        (PartitionError::NotLeader, Some((leader, epoch))) if version >= CURRENT_LEADER_SINCE => {
-            answer.with_current_leader(
-                LeaderIdAndEpoch::default()
-                    .with_leader_id(BrokerId(leader))
-                    .with_leader_epoch(epoch),
-            )
+        (PartitionError::NotLeader, Some(leader)) if version >= CURRENT_LEADER_SINCE => {
+            answer.with_current_leader(new_leader::leader(leader))
         }
         _ => answer,
     }
@@ -201,15 +198,8 @@ fn with_endpoints(ctx: &Context, version: i16, response: ProduceResponse) -> Pro
         .responses
         .iter()
         .flat_map(|topic| &topic.partition_responses);
-    let named = answers.map(|answer| answer.current_leader.leader_id.0);
-    let endpoints = ctx.endpoints_of(named).into_iter().map(|broker| {
-        NodeEndpoint::default()
-            .with_node_id(BrokerId(broker.id))
-            .with_host(text(broker.host))
-            .with_port(broker.port)
-            .with_rack(broker.rack.map(text))
-    });
-    let endpoints = endpoints.collect();
+    let named = answers.map(|answer| &answer.current_leader);
+    let endpoints = new_leader::endpoints(ctx, named);
     response.with_node_endpoints(endpoints)
 }
 
