@@ -141,8 +141,6 @@ pub struct ReplicaConfig {
     pub fetch_backoff: Duration,
     /// `replica.socket.timeout.ms`.
     pub socket_timeout: Duration,
-    /// `num.replica.fetchers`.
-    pub num_fetchers: i32,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_checkpoint_interval: Duration,
     /// `min.insync.replicas`, where a topic says nothing.

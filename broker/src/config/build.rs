@@ -173,7 +173,6 @@ fn replica(v: &Values) -> Result<ReplicaConfig, ConfigError> {
         fetch_min_bytes: v.int("replica.fetch.min.bytes"),
         fetch_backoff: ms(v, "replica.fetch.backoff.ms"),
         socket_timeout: ms(v, "replica.socket.timeout.ms"),
-        num_fetchers: v.int("num.replica.fetchers"),
         high_watermark_checkpoint_interval: ms(v, "replica.high.watermark.checkpoint.interval.ms"),
         min_insync_replicas: v.int("min.insync.replicas"),
         acks_while_in_doubt: v.text("acks.while.in.doubt") == "accept",

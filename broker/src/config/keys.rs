@@ -74,7 +74,6 @@ pub const KEYS: &[Key] = &[
     int("replica.fetch.response.max.bytes", 0, "10485760", "bytes of a follower's whole fetch"),
     int("replica.fetch.backoff.ms", 0, "1000", "pause after a fetch that failed"),
     int("replica.socket.timeout.ms", 1, "30000", "how long a follower waits for an answer"),
-    int("num.replica.fetchers", 1, "1", "fetching tasks per leader"),
     long("replica.high.watermark.checkpoint.interval.ms", 1, "5000", "how often high watermarks are written"),
     one_of("acks.while.in.doubt", &["accept", "refuse"], "accept", "what a leader does with acks 0 and 1 while it cannot tell whether it is still registered"),
     // Groups
@@ -157,6 +156,7 @@ const MEANINGLESS_PREFIXES: &[&str] = &[
     "num.network.threads",
     "num.quota.",
     "num.replica.alter.",
+    "num.replica.fetchers",
     "offsets.commit.required.",
     "offsets.topic.compression.",
     "password.encoder.",

@@ -2,6 +2,9 @@
 
 use super::connection;
 use crate::handlers::{Caller, Context, Services};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -24,6 +27,43 @@ pub struct ListenerConfig {
     pub max_idle: Option<Duration>,
     /// `max.connections`: more are closed as soon as they come.
     pub max_connections: usize,
+    /// `max.connections.per.ip`: more from one address are closed as soon as they come.
+    pub max_connections_per_ip: usize,
+}
+
+/// How many connections each address has.
+#[derive(Debug, Default)]
+struct PerAddress(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection's place; given back when dropped.
+struct Place {
+    all: Arc<PerAddress>,
+    address: IpAddr,
+}
+
+impl PerAddress {
+    /// A place for one more connection from an address, if it has fewer than `most`.
+    fn take(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+        let mut counts = self.0.lock();
+        let count = counts.get(&address).copied().unwrap_or(0);
+        (count < most).then(|| {
+            counts.insert(address, count + 1);
+            Place {
+                all: Arc::clone(self),
+                address,
+            }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock();
+        match counts.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.address)),
+        }
+    }
 }
 
 /// Serves `socket` until `shutdown`; returns when its last connection has closed.
@@ -34,6 +74,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
+    let per_address = Arc::new(PerAddress::default());
     let slots = Arc::new(Semaphore::new(
         config.max_connections.min(Semaphore::MAX_PERMITS),
     ));
@@ -52,6 +93,11 @@ pub async fn serve(
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             info!(%peer, max_connections = config.max_connections, "closed: too many connections");
+            continue;
+        };
+        let most = config.max_connections_per_ip;
+        let Some(place) = per_address.take(peer.ip(), most) else {
+            info!(%peer, max_connections_per_ip = most, "closed: too many connections from there");
             continue;
         };
         if let Err(error) = stream.set_nodelay(true) {
@@ -77,7 +123,7 @@ pub async fn serve(
                 Ok(()) => debug!(%peer, "connection ended"),
                 Err(error) => info!(%peer, "connection closed: {error}"),
             }
-            drop(slot);
+            drop((slot, place));
         });
     }
     connections.close();

@@ -99,6 +99,8 @@ pub(super) fn serve(
             request_max_bytes: usize::try_from(net.request_max_bytes).unwrap_or(0),
             max_idle: net.max_idle,
             max_connections: usize::try_from(net.max_connections).unwrap_or(usize::MAX),
+            max_connections_per_ip: usize::try_from(net.max_connections_per_ip)
+                .unwrap_or(usize::MAX),
         };
         let serving = listener::serve(socket, config, services.clone(), stop.clone());
         tasks.spawn(serving);

@@ -97,7 +97,8 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = socket.local_addr().expect("its address");
     shared.register(id, address.port());
-    let (services, logs) = services(id, &config(id, settings), folder.path(), shared);
+    let config = config(id, settings);
+    let (services, logs) = services(id, &config, folder.path(), shared);
     let replicas = Arc::clone(&services.replicas);
     let metadata = Arc::clone(&services.metadata);
     let listener = ListenerConfig {
@@ -105,6 +106,8 @@ async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node 
         request_max_bytes: 8 * 1024 * 1024,
         max_idle: None,
         max_connections: 100,
+        max_connections_per_ip: usize::try_from(config.net.max_connections_per_ip)
+            .expect("a number"),
     };
     let stop = CancellationToken::new();
     tokio::spawn(serve(socket, listener, Arc::new(services), stop.clone()));

@@ -87,3 +87,27 @@ async fn garbage_closes_the_connection_and_nothing_else() {
     let mut wire = Wire::connect(broker.address()).await;
     let _: ApiVersionsResponse = wire.call(ApiKey::ApiVersions, 3, &api_versions()).await;
 }
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_no_more() {
+    let broker = cluster(1, &[("max.connections.per.ip", "2")]).await;
+    let first = Wire::connect(broker.address()).await;
+    let mut second = Wire::connect(broker.address()).await;
+    let _: ApiVersionsResponse = second.call(ApiKey::ApiVersions, 3, &api_versions()).await;
+    let mut third = Wire::connect(broker.address()).await;
+    assert_eq!(third.receive_frame().await, None::<Bytes>);
+    drop(first);
+    // The broker hears of that a little later.
+    let mut again = 0;
+    loop {
+        let mut wire = Wire::connect(broker.address()).await;
+        wire.send_quietly(ApiKey::ApiVersions, 3, &api_versions());
+        wire.flush().await;
+        if wire.receive_frame().await.is_some() {
+            break;
+        }
+        again += 1;
+        assert!(again < 1_000, "the place is not given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
