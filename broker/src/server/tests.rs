@@ -150,8 +150,12 @@ fn name() -> TopicName {
 }
 
 async fn create_topic(at: SocketAddr, replicas: i16) {
+    create_named(at, TOPIC, replicas).await;
+}
+
+async fn create_named(at: SocketAddr, name: &'static str, replicas: i16) {
     let topic = CreatableTopic::default()
-        .with_name(name())
+        .with_name(TopicName(StrBytes::from_static_str(name)))
         .with_num_partitions(1)
         .with_replication_factor(replicas);
     let request = CreateTopicsRequest::default()

@@ -14,6 +14,9 @@ use tracing::{info, warn};
 /// taken up soon.
 const ISR_CHECK_MAX: Duration = Duration::from_secs(2);
 
+/// Logs that can't be opened are tried again this often.
+const OFFLINE_CHECK: Duration = Duration::from_secs(5);
+
 /// A directory that was full is looked at this often for room.
 const ROOM_CHECK: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,7 @@ impl ReplicaManager {
             let removed = manager.logs.remove_due(clock::wall_ms());
             manager.done_if_room(removed.map(|_| ()), "deleted files not removed");
         });
+        self.every(OFFLINE_CHECK, ReplicaManager::mend_offline);
         self.every(ROOM_CHECK, |manager| manager.host.full.look(clock::now()));
     }
 

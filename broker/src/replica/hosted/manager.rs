@@ -41,9 +41,9 @@ pub(super) enum Hosted {
 
 /// What the last applied image was.
 #[derive(Debug)]
-struct Applied {
-    image: Arc<Image>,
-    broker_epoch: Option<i64>,
+pub(super) struct Applied {
+    pub(super) image: Arc<Image>,
+    pub(super) broker_epoch: Option<i64>,
 }
 
 /// See the module.
@@ -57,7 +57,7 @@ pub struct ReplicaManager {
     /// Zxid of the last image that was applied.
     applied_zxid: AtomicI64,
     /// Held while an image is applied.
-    applied: Mutex<Option<Applied>>,
+    pub(super) applied: Mutex<Option<Applied>>,
     pub(super) fetchers: Fetchers,
     leaderships: watch::Sender<Leaderships>,
     pub(super) shutdown: CancellationToken,
@@ -259,7 +259,7 @@ impl ReplicaManager {
         );
     }
 
-    fn apply_topic(&self, image: &Image, topic: &Topic, broker_epoch: Option<i64>) {
+    pub(super) fn apply_topic(&self, image: &Image, topic: &Topic, broker_epoch: Option<i64>) {
         // One without an id (an old Kafka wrote it) gets one from the controller first.
         if image.deleting.contains_key(&topic.name) || topic.id.is_nil() {
             return;
@@ -301,12 +301,12 @@ impl ReplicaManager {
     ) -> Option<Arc<Partition>> {
         let overrides = overrides(image, &topic.name);
         let hosted = self.partitions.read().get(name).cloned();
-        if let Some(Hosted::Online(partition)) = hosted {
+        if let Some(Hosted::Online(partition)) = &hosted {
             if partition.topic_id() == topic.id {
                 partition
                     .log()
                     .set_config(self.logs.config_for(name, &overrides));
-                return Some(partition);
+                return Some(Arc::clone(partition));
             }
             // The topic was deleted and created again between two images.
             self.leave(image, name, Some(partition.topic_id()));
@@ -324,7 +324,9 @@ impl ReplicaManager {
                 )))
             }
             Err(reason) => {
-                error!(partition = %name, reason, "offline");
+                if !matches!(&hosted, Some(Hosted::Offline(told)) if *told == reason) {
+                    error!(partition = %name, reason, "offline: its log can't be opened");
+                }
                 Hosted::Offline(reason)
             }
         };
@@ -368,7 +370,7 @@ impl ReplicaManager {
         opened.map_err(|error| error.to_string())
     }
 
-    fn tell_leaderships(&self) {
+    pub(super) fn tell_leaderships(&self) {
         let internal = self
             .online()
             .into_iter()

@@ -10,6 +10,7 @@
 //! | `leaving` | what becomes of logs that are no longer assigned here |
 //! | [`leader_connection`] | the fetcher's connection: Kafka's Fetch over a socket |
 //! | [`maintenance`] | what happens by the clock: checkpoints, retention, lagging followers |
+//! | `offline` | logs that can't be opened: tried again, and not led |
 //! | `room` | which log directories are full, and for how long |
 //! | `seen` | what an image says of this broker's partitions |
 //! | [`wake`] | how waiters hear that offsets moved |
@@ -32,6 +33,7 @@ pub mod leading;
 mod leaving;
 pub mod maintenance;
 pub mod manager;
+mod offline;
 pub mod partition;
 mod room;
 mod seen;

@@ -48,6 +48,15 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Leader and ISR of a topic's partition.
+fn state_of(ensemble: &FakeEnsemble, topic: &str) -> Option<(i64, Vec<i64>)> {
+    let text = ensemble.text(&format!("/brokers/topics/{topic}/partitions/0/state"))?;
+    let state: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let isr = state["isr"].as_array()?.iter();
+    let isr = isr.map(serde_json::Value::as_i64).collect::<Option<_>>()?;
+    Some((state["leader"].as_i64()?, isr))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_leader_refuses_hands_over_keeps_all_and_comes_back() {
     let ensemble = FakeEnsemble::default();
@@ -87,14 +96,31 @@ async fn a_full_leader_refuses_hands_over_keeps_all_and_comes_back() {
     })
     .await;
     assert_eq!(refused, 56, "KAFKA_STORAGE_ERROR");
+    // Logs can't even be begun there: nothing is led by that broker for long.
+    for late in ["late-1", "late-2"] {
+        create_named(at, late, 2).await;
+    }
     let (_, at) = leader_of(&ensemble, &[2], &[2]).await;
     let taken = until("2 takes records", async || produce(at, 5).await?.ok()).await;
     assert_eq!(
         taken, acknowledged,
         "all that was acknowledged, and nothing else"
     );
+    for late in ["late-1", "late-2"] {
+        until("2 leads it", async || {
+            (state_of(&ensemble, late)? == (2, vec![2])).then_some(())
+        })
+        .await;
+    }
     std::fs::remove_file(filler).expect("removed");
     leader_of(&ensemble, &[1, 2], &[1, 2]).await;
+    for late in ["late-1", "late-2"] {
+        until("1 follows it", async || {
+            let (_, isr) = state_of(&ensemble, late)?;
+            (isr.len() == 2).then_some(())
+        })
+        .await;
+    }
     nodes.get_mut(&2).expect("there").stop().await;
     let (leader, at) = leader_of(&ensemble, &[1], &[1]).await;
     assert_eq!(leader, 1);
