@@ -3,78 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use support::{Cluster, PATIENCE, Role, Talk, kafka, wait_for, wait_until};
-
-const TOPIC: &str = "numbers";
-const PARTITIONS: usize = 3;
-/// A replica catches up while the producer goes on.
-const CATCHING_UP: Duration = Duration::from_secs(120);
-
-struct Producer {
-    talk: Talk,
-    progress: PathBuf,
-    stop: PathBuf,
-}
-
-impl Producer {
-    fn start(cluster: &Cluster) -> Self {
-        let (progress, stop) = (cluster.path("progress"), cluster.path("stop"));
-        let mut python = cluster.python("idempotent_producer.py");
-        python.args([TOPIC, &PARTITIONS.to_string()]);
-        python.args([&progress, &stop]);
-        Self {
-            talk: cluster.talk(python, "producer"),
-            progress,
-            stop,
-        }
-    }
-
-    fn acknowledged(&self) -> u64 {
-        let text = fs::read_to_string(&self.progress).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
-    }
-
-    /// Until a good number of further records has been acknowledged.
-    fn wait_for_progress(&self, when: &str) {
-        let wanted = self.acknowledged() + 600;
-        wait_until(
-            &format!("records are acknowledged {when}"),
-            PATIENCE,
-            || self.acknowledged() >= wanted,
-        );
-    }
-
-    /// By partition: the numbers acknowledged, with their offsets.
-    fn finish(self) -> BTreeMap<usize, Vec<(u64, i64)>> {
-        fs::write(&self.stop, "").expect("the stop file");
-        let text = self.talk.finish();
-        serde_json::from_str(&text).expect("what it acknowledged, as JSON")
-    }
-}
-
-fn stored(cluster: &Cluster, partition: usize) -> Vec<(u64, i64)> {
-    let output = kafka::consume(cluster, TOPIC, Some(partition), "%s %o\n");
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .map(|line| {
-            let (number, offset) = line.split_once(' ').expect("number and offset");
-            (
-                number.parse().expect("a number"),
-                offset.parse().expect("an offset"),
-            )
-        })
-        .collect()
-}
+use support::numbers::{CATCHING_UP, Producer, TOPIC, all_in_sync};
+use support::{Cluster, PATIENCE, Role, wait_until};
 
 #[test]
 fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     let mut cluster = Cluster::start(3, 3);
-    kafka::create_topic(&cluster, TOPIC);
     let producer = Producer::start(&cluster);
     producer.wait_for_progress("before any fault");
 
@@ -108,27 +42,5 @@ fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     });
     producer.wait_for_progress("after everything is back");
 
-    let acknowledged = producer.finish();
-    assert_eq!(acknowledged.len(), PARTITIONS);
-    for (partition, acknowledged) in acknowledged {
-        // A leader elected a moment ago may not know yet how far records are acknowledged.
-        let stored = wait_for("what was acknowledged can be read", PATIENCE, || {
-            let stored = stored(&cluster, partition);
-            (stored.len() >= acknowledged.len()).then_some(stored)
-        });
-        let numbers: Vec<_> = stored.iter().map(|(number, _)| *number).collect();
-        let expected: Vec<_> = (0..numbers.len() as u64).collect();
-        assert_eq!(
-            numbers, expected,
-            "partition {partition}: each number once, in order"
-        );
-        assert_eq!(
-            acknowledged, stored,
-            "partition {partition}: all that was acknowledged, where it was said to be"
-        );
-    }
-}
-
-fn all_in_sync(cluster: &Cluster) -> bool {
-    (0..PARTITIONS).all(|partition| cluster.in_sync(TOPIC, partition) == 3)
+    producer.finish(&cluster);
 }

@@ -14,6 +14,7 @@
 )]
 
 pub mod kafka;
+pub mod numbers;
 mod ports;
 mod process;
 
@@ -209,6 +210,12 @@ impl Cluster {
         let status = child.wait(PATIENCE);
         let status = status.unwrap_or_else(|| panic!("{role:?} does not stop at SIGTERM"));
         assert!(status.success(), "{role:?} stopped with {status}");
+    }
+
+    /// Sends a signal to a process that goes on afterwards.
+    pub fn signal(&self, role: Role, signal: rustix::process::Signal) {
+        let (_, child) = &self.running[self.position(role)];
+        send_signal(child.0.id(), signal);
     }
 
     /// Waits until a process has ended by itself, in failure; everything it ever printed.
