@@ -96,6 +96,12 @@ impl ConsensusConfig {
         }
     }
 
+    /// Every server by its N, and whether it votes.
+    pub fn servers(&self) -> BTreeMap<u64, bool> {
+        let servers = self.members.iter();
+        servers.map(|(&id, member)| (id, !member.learner)).collect()
+    }
+
     /// Ids of all voters.
     pub fn voters(&self) -> Vec<u64> {
         self.members

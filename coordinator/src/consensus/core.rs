@@ -160,6 +160,10 @@ impl Core {
                 let index = index.min(self.raw.raft.raft_log.applied());
                 self.raw.mut_store().compact(index);
             }
+            Input::Founded => {
+                self.fail_over
+                    .begin(&self.voters(), INVALID_ID, self.config.node);
+            }
             Input::Transfer(to) => {
                 if self.is_leader() {
                     self.raw.transfer_leader(to);

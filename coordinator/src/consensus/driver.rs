@@ -17,6 +17,7 @@
 //! silence of the others.
 
 mod apply;
+mod beginning;
 mod identity;
 mod log;
 mod raft;

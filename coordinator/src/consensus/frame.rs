@@ -12,6 +12,8 @@
 //! standing u64 applied index, u64 digest there, u8 flags (1: the disk is nearly full)
 //! join     (empty)
 //! replaced u64 raft id
+//! blank    u64 life                           from a node that is new, to all
+//! formed   (u64 N, u64 life)*                 its answer, from one that is not: who began with it
 //! file     u64 size, path                     bulk port only, then chunks of it
 //! chunk    bytes
 //! end      u64 files, u64 bytes
@@ -53,6 +55,8 @@ mod kind {
     pub const STANDING: u8 = 12;
     pub const JOIN: u8 = 20;
     pub const REPLACED: u8 = 21;
+    pub const BLANK: u8 = 22;
+    pub const FORMED: u8 = 23;
 }
 
 /// Who is calling.
@@ -182,6 +186,17 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
             }
         }
         PeerMessage::Join => out.put_u8(kind::JOIN),
+        PeerMessage::Blank { life } => {
+            out.put_u8(kind::BLANK);
+            out.put_u64(*life);
+        }
+        PeerMessage::Formed { met } => {
+            out.put_u8(kind::FORMED);
+            for (&server, &life) in met {
+                out.put_u64(server);
+                out.put_u64(life);
+            }
+        }
         PeerMessage::Replaced { id } => {
             out.put_u8(kind::REPLACED);
             out.put_u64(*id);
@@ -299,6 +314,15 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
             })
         }
         kind::JOIN => PeerMessage::Join,
+        kind::BLANK => PeerMessage::Blank {
+            life: body.try_get_u64().ok()?,
+        },
+        kind::FORMED => PeerMessage::Formed {
+            met: body
+                .chunks_exact(16)
+                .map(|mut pair| (pair.get_u64(), pair.get_u64()))
+                .collect(),
+        },
         kind::REPLACED => PeerMessage::Replaced {
             id: body.try_get_u64().ok()?,
         },
@@ -396,6 +420,10 @@ mod tests {
                 space_low: true,
             }),
             Frame::Peer(PeerMessage::Join),
+            Frame::Peer(PeerMessage::Blank { life: u64::MAX }),
+            Frame::Peer(PeerMessage::Formed {
+                met: [(1, 10), (3, u64::MAX)].into(),
+            }),
             Frame::Peer(PeerMessage::Replaced { id: 7 << 16 | 3 }),
             Frame::File {
                 bytes: 5,

@@ -330,7 +330,7 @@ impl Node {
     }
 
     fn peer(&mut self, from: u64, boot: u64, message: PeerMessage) {
-        if !self.admits(from) {
+        if !self.admits(from, &message) {
             return;
         }
         match message {

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +79,8 @@ struct Peer {
 /// All links of one node. Stops when dropped.
 pub struct Transport {
     peers: BTreeMap<u64, Peer>,
+    /// This node's raft id, as links introduce themselves with it.
+    name: watch::Sender<u64>,
     inbound: Arc<AtomicUsize>,
     stop: CancellationToken,
 }
@@ -113,6 +115,7 @@ impl Transport {
             stop.clone(),
         )));
         let mut peers = BTreeMap::new();
+        let (name, names) = watch::channel(identity.node);
         let own = server_of(identity.node);
         for (&node, address) in addresses.iter().filter(|(node, _)| **node != own) {
             let (queue, frames) = mpsc::channel(QUEUE_FRAMES);
@@ -126,7 +129,8 @@ impl Transport {
             let dialer = Dialer {
                 node,
                 address: address.clone(),
-                hello: frame::encode(&Frame::Hello(hello)),
+                hello,
+                names: names.clone(),
                 frames,
                 queued_bytes: queued_bytes.clone(),
                 events: events.clone(),
@@ -142,6 +146,7 @@ impl Transport {
         }
         Ok(Self {
             peers,
+            name,
             inbound,
             stop,
         })
@@ -164,6 +169,11 @@ impl Transport {
         queued
     }
 
+    /// From now on this node has another raft id: links are made anew.
+    pub fn rename(&self, id: u64) {
+        self.name.send_replace(id);
+    }
+
     /// The raft thread has handled a message of that many bytes.
     pub fn handled(&self, bytes: usize) {
         self.inbound.fetch_sub(bytes, Ordering::Relaxed);
@@ -179,7 +189,8 @@ impl Drop for Transport {
 struct Dialer {
     node: u64,
     address: String,
-    hello: Bytes,
+    hello: Hello,
+    names: watch::Receiver<u64>,
     frames: mpsc::Receiver<Bytes>,
     queued_bytes: Arc<AtomicUsize>,
     events: Events,
@@ -211,11 +222,13 @@ impl Dialer {
         }
     }
 
-    async fn connect(&self) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    async fn connect(&mut self) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await??;
         prepare(&stream)?;
         let (reader, mut writer) = stream.into_split();
-        writer.write_all(&self.hello).await?;
+        self.hello.from = *self.names.borrow_and_update();
+        let hello = frame::encode(&Frame::Hello(self.hello.clone()));
+        writer.write_all(&hello).await?;
         Ok((reader, writer))
     }
 
@@ -227,6 +240,7 @@ impl Dialer {
             let first = tokio::select! {
                 first = self.frames.recv() => first,
                 read = reader.read(&mut nothing) => return closed(read),
+                _ = self.names.changed() => return io::Error::other("this node has another name now"),
             };
             let Some(first) = first else {
                 return io::Error::other("stopping");

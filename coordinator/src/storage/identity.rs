@@ -66,7 +66,7 @@ pub struct Founding {
     pub voters: Vec<u64>,
     /// The first observers, by N.
     pub learners: Vec<u64>,
-    /// The lives of others that were as new, by N.
+    /// With whom it began: their lives by N, its own included.
     pub met: BTreeMap<u64, u64>,
 }
 

@@ -141,6 +141,7 @@ impl Member {
         let config = NodeConfig {
             node: self.id,
             servers: (1..=size).map(|server| (server, true)).collect(),
+            met: BTreeMap::new(),
             boot: self.boot,
             tick_ms: TICK_MS,
             report_period_ms: REPORT_PERIOD_MS,

@@ -465,6 +465,8 @@ fn essence(message: &PeerMessage) -> [u64; 5] {
         PeerMessage::Report(report) => [103, report.sequence, report.sessions.len() as u64, 0, 0],
         PeerMessage::Reported { boot, sequence } => [104, *boot, *sequence, 0, 0],
         PeerMessage::Standing { index, digest, .. } => [105, *index, *digest, 0, 0],
+        PeerMessage::Blank { life } => [108, *life, 0, 0, 0],
+        PeerMessage::Formed { met } => [109, met.len() as u64, 0, 0, 0],
         PeerMessage::Join => [106, 0, 0, 0, 0],
         PeerMessage::Replaced { id } => [107, *id, 0, 0, 0],
     }

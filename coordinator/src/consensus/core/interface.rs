@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// Entries up to this index are no longer needed.
     Compact(u64),
+    /// The ensemble begins: nobody leads yet, so there is nothing to wait for.
+    Founded,
     /// Hands leadership over.
     Transfer(u64),
 }

@@ -5,7 +5,7 @@
 //!  there     any  any     as it says; a log or a state that does not fit is found when it is opened
 //!  none      yes  any     data of a release without identities: a founder
 //!  none      none some    the log is lost, with votes and acknowledgements: an operator has to decide
-//!  none      none none    new
+//!  none      none none    new: blank, until `beginning` has decided
 //! ```
 
 use std::collections::BTreeMap;
@@ -50,14 +50,22 @@ pub fn settle(
         server: config.node,
         incarnation: 0,
         life: config.boot,
-        standing: Standing::Founder(Founding {
-            voters: config.voters(),
-            learners: config.learners(),
-            met: BTreeMap::new(),
-        }),
+        standing: match has_log {
+            true => founder(config, BTreeMap::new()),
+            false => Standing::Blank,
+        },
     };
     identity.write(folder)?;
     Ok(identity)
+}
+
+/// One that begins the ensemble with all that zoo.cfg names, and met these.
+pub fn founder(config: &ConsensusConfig, met: BTreeMap<u64, u64>) -> Standing {
+    Standing::Founder(Founding {
+        voters: config.voters(),
+        learners: config.learners(),
+        met,
+    })
 }
 
 /// Whether anything was ever written to a raft log there.

@@ -12,6 +12,7 @@ use raft::eraftpb::Message;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
+use super::beginning::Beginning;
 use super::{ApplyJob, Event, LogJob};
 use crate::consensus::applier::{Fatal, NotDone, Unanswered};
 use crate::consensus::bulk::{self, Arrived};
@@ -43,13 +44,15 @@ pub struct Links {
 
 /// State of the raft thread.
 pub struct RaftThread {
-    node: Node,
-    shared: Arc<Shared>,
+    /// Of no account while there is a beginning.
+    pub(super) node: Node,
+    pub(super) beginning: Option<Beginning>,
+    pub(super) shared: Arc<Shared>,
     log: Sender<LogJob>,
     apply: Sender<ApplyJob>,
-    links: Links,
-    unanswered: Arc<dyn Unanswered>,
-    tick: Duration,
+    pub(super) links: Links,
+    pub(super) unanswered: Arc<dyn Unanswered>,
+    tick_length: Duration,
     readers: HashMap<u64, oneshot::Sender<Result<u64, ReadIndexError>>>,
     next_reader: u64,
     /// Number of the checkpoint folder in use.
@@ -65,7 +68,7 @@ struct Stopping {
 
 impl RaftThread {
     pub fn new(
-        node: Node,
+        (node, beginning): (Node, Option<Beginning>),
         config: &ConsensusConfig,
         shared: Arc<Shared>,
         (log, apply): (Sender<LogJob>, Sender<ApplyJob>),
@@ -74,12 +77,13 @@ impl RaftThread {
     ) -> Self {
         Self {
             node,
+            beginning,
             shared,
             log,
             apply,
             links,
             unanswered,
-            tick: Duration::from_millis(config.tick_ms),
+            tick_length: Duration::from_millis(config.tick_ms),
             readers: HashMap::new(),
             next_reader: 0,
             checkpoint: 0,
@@ -94,7 +98,7 @@ impl RaftThread {
         queue: &Receiver<Event>,
         publish: &watch::Sender<Arc<Status>>,
     ) -> Result<(), Fatal> {
-        let mut next_tick = crate::clock::now() + self.tick;
+        let mut next_tick = crate::clock::now() + self.tick_length;
         let mut next_status = next_tick;
         loop {
             let wait = next_tick.saturating_duration_since(crate::clock::now());
@@ -106,7 +110,11 @@ impl RaftThread {
             let now = self.now();
             let mut taken = 0;
             while let Some(some) = event.take() {
-                if !self.event(now, some) {
+                let goes_on = match self.beginning {
+                    Some(_) => self.event_before(now, some),
+                    None => self.event(now, some),
+                };
+                if !goes_on {
                     return Ok(());
                 }
                 taken += 1;
@@ -118,9 +126,9 @@ impl RaftThread {
             }
             let instant = crate::clock::now();
             if instant >= next_tick {
-                self.node.handle(now, NodeInput::Tick);
+                self.tick(now)?;
                 // Missed ticks are not made up for.
-                next_tick = (next_tick + self.tick).max(instant);
+                next_tick = (next_tick + self.tick_length).max(instant);
             }
             self.carry_out(now);
             if let Some(fatal) = self.fatal.take() {
@@ -142,8 +150,16 @@ impl RaftThread {
         }
     }
 
+    fn tick(&mut self, now: Now) -> Result<(), Fatal> {
+        if self.beginning.is_some() {
+            return self.begin(now);
+        }
+        self.node.handle(now, NodeInput::Tick);
+        Ok(())
+    }
+
     /// Handles one event; false when the thread has to end.
-    fn event(&mut self, now: Now, event: Event) -> bool {
+    pub(super) fn event(&mut self, now: Now, event: Event) -> bool {
         match event {
             Event::Submit(commands) => {
                 self.shared
@@ -214,7 +230,7 @@ impl RaftThread {
         true
     }
 
-    fn stop(&mut self, gently: bool, stopped: Option<oneshot::Sender<()>>) -> bool {
+    pub(super) fn stop(&mut self, gently: bool, stopped: Option<oneshot::Sender<()>>) -> bool {
         if !gently {
             return false;
         }

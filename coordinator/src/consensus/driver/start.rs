@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::beginning::Beginning;
 use super::raft::{Links, RaftThread};
 use super::{Event, Running, apply, identity, log, spawn};
 use crate::consensus::applier::{Applier, Fatal, Unanswered};
@@ -48,6 +49,7 @@ pub fn start(
     let own = identity::settle(config, &disk, applier.applied())?;
     let node_id = raft_id(own.server, own.incarnation);
     let (log, node) = open(config, &own, disk, applier.as_ref())?;
+    let digest = applier.digest();
 
     let (events, queue) = mpsc::channel();
     let (log_jobs, log_queue) = mpsc::channel();
@@ -63,8 +65,10 @@ pub fn start(
     let (log_events, apply_events) = (events.clone(), events.clone());
     let apply_log = log_jobs.clone();
     let jobs = (log_jobs, apply_jobs);
+    let blank = own.standing == Standing::Blank;
+    let beginning = blank.then(|| Beginning::new(config.clone(), own, digest));
     let raft = RaftThread::new(
-        node,
+        (node, beginning),
         config,
         shared.clone(),
         jobs,
@@ -113,7 +117,7 @@ fn open<D: Disk>(
         wall_ms: crate::clock::wall_clock_ms(),
     };
     let node = Node::new(
-        node_config(config, id),
+        node_config(config, own),
         core,
         Start {
             term: applied.term,
@@ -126,7 +130,7 @@ fn open<D: Disk>(
 }
 
 /// Who was a member before the first change. A joiner learns that from its first checkpoint.
-fn first_conf_state(own: &OwnIdentity) -> ConfState {
+pub(super) fn first_conf_state(own: &OwnIdentity) -> ConfState {
     match &own.standing {
         Standing::Founder(founding) => {
             ConfState::from((founding.voters.clone(), founding.learners.clone()))
@@ -210,7 +214,7 @@ fn shared(config: &ConsensusConfig) -> Shared {
     }
 }
 
-fn core_config(config: &ConsensusConfig, node: u64) -> CoreConfig {
+pub(super) fn core_config(config: &ConsensusConfig, node: u64) -> CoreConfig {
     let ticks = |ms: u64| {
         usize::try_from(ms.div_ceil(config.tick_ms))
             .unwrap_or(usize::MAX)
@@ -225,11 +229,14 @@ fn core_config(config: &ConsensusConfig, node: u64) -> CoreConfig {
     }
 }
 
-fn node_config(config: &ConsensusConfig, node: u64) -> NodeConfig {
-    let servers = config.members.iter();
+pub(super) fn node_config(config: &ConsensusConfig, own: &OwnIdentity) -> NodeConfig {
     NodeConfig {
-        node,
-        servers: servers.map(|(&n, member)| (n, !member.learner)).collect(),
+        node: raft_id(own.server, own.incarnation),
+        servers: config.servers(),
+        met: match &own.standing {
+            Standing::Founder(founding) => founding.met.clone(),
+            Standing::Blank | Standing::Joiner => BTreeMap::new(),
+        },
         boot: config.boot,
         tick_ms: config.tick_ms,
         report_period_ms: config.report_period_ms,

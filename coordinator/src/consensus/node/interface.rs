@@ -46,6 +46,16 @@ pub enum PeerMessage {
     },
     /// Sessions that a node heard from.
     Report(Report),
+    /// From a node that is new, to all: it does not know yet whether its ensemble is.
+    Blank {
+        /// Drawn at random with its folder.
+        life: u64,
+    },
+    /// To a node that is new: the sender is not.
+    Formed {
+        /// With whom the sender began: lives by N. Nobody, if it joined.
+        met: BTreeMap<u64, u64>,
+    },
     /// To the leader: let the sender in, in the place of its former incarnation.
     Join,
     /// To a former incarnation, which has to stop: a later one is the member now.
@@ -181,6 +191,8 @@ pub struct NodeConfig {
     pub node: u64,
     /// Every server of zoo.cfg by its N, this one included, and whether it votes.
     pub servers: BTreeMap<u64, bool>,
+    /// With whom this node began: their lives by N, its own included.
+    pub met: BTreeMap<u64, u64>,
     /// Its boot nonce.
     pub boot: u64,
     /// Length of a tick, milliseconds.

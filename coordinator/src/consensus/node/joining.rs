@@ -37,8 +37,14 @@ impl Joining {
 }
 
 impl Node {
-    /// Whether to listen to `from`; one that was replaced is told so instead.
-    pub(super) fn admits(&mut self, from: u64) -> bool {
+    /// Whether to listen to `from`. One that is new hears whether this node knows it, one that was replaced hears
+    /// that.
+    pub(super) fn admits(&mut self, from: u64, message: &PeerMessage) -> bool {
+        if let PeerMessage::Blank { .. } = message {
+            let met = self.config.met.clone();
+            self.out.send.push((from, PeerMessage::Formed { met }));
+            return false;
+        }
         if self.core.has_replaced(from) {
             let told = PeerMessage::Replaced { id: from };
             self.out.send.push((from, told));
