@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use prost011::Message as _;
 use raft::eraftpb::ConfState;
 use zweig_coordinator::consensus::core::{Core, CoreConfig, Install, Patience, Persist};
+use zweig_coordinator::consensus::membership::raft_id;
 use zweig_coordinator::consensus::node::{Effects, Node, NodeConfig, NodeInput, Now, Start};
 use zweig_coordinator::consensus::pending::Pending;
 use zweig_coordinator::consensus::{
@@ -25,7 +27,10 @@ const ERA_MS: i64 = 1_700_000_000_000;
 
 /// What survives a crash.
 pub struct Member {
+    /// The N of `server.N`.
     pub id: u64,
+    /// Raised with each loss of the disk.
+    pub incarnation: u64,
     pub disk: MemoryDisk,
     /// The state as last flushed.
     pub durable: MemoryStore,
@@ -72,6 +77,13 @@ pub struct Up {
     pub stirred: bool,
 }
 
+fn empty_state() -> MemoryStore {
+    MemoryStore::new(HistoryBounds {
+        max_age_ms: 1_000,
+        max_bytes: 64 << 10,
+    })
+}
+
 fn live(id: SessionId, attach: u64, timeout_ms: u32) -> LiveSession {
     LiveSession {
         session: id,
@@ -91,11 +103,9 @@ impl Member {
     pub fn new(id: u64, seed: u64, skew_ms: i64) -> Self {
         Self {
             id,
+            incarnation: 0,
             disk: MemoryDisk::new(seed),
-            durable: MemoryStore::new(HistoryBounds {
-                max_age_ms: 1_000,
-                max_bytes: 64 << 10,
-            }),
+            durable: empty_state(),
             boot: 0,
             skew_ms,
             up: None,
@@ -130,16 +140,20 @@ impl Member {
         let patience =
             Patience::Fixed(ELECTION_TICKS + chance.below(ELECTION_TICKS as u64) as usize);
         let config = CoreConfig {
-            node: self.id,
+            node: self.raft_id(),
             tick_ms: TICK_MS,
             election_ticks: ELECTION_TICKS,
             heartbeat_ticks: 6,
             patience,
         };
-        let conf_state = ConfState::from(((1..=size).collect::<Vec<u64>>(), vec![]));
+        let conf_state = match machine.conf_state() {
+            Some(bytes) => ConfState::decode(bytes.as_ref()).unwrap(),
+            None if self.incarnation > 0 => ConfState::default(),
+            None => ConfState::from(((1..=size).collect::<Vec<u64>>(), vec![])),
+        };
         let core = Core::new(config, recovered, conf_state, applied).unwrap();
         let config = NodeConfig {
-            node: self.id,
+            node: self.raft_id(),
             servers: (1..=size).map(|server| (server, true)).collect(),
             met: BTreeMap::new(),
             boot: self.boot,
@@ -175,6 +189,18 @@ impl Member {
             next_reader: 0,
             stirred: true,
         });
+    }
+
+    pub fn raft_id(&self) -> u64 {
+        raft_id(self.id, self.incarnation)
+    }
+
+    /// Loses its disk while it is down; what comes back is a new incarnation.
+    pub fn lose_disk(&mut self, seed: u64) {
+        assert!(self.up.is_none());
+        self.incarnation += 1;
+        self.disk = MemoryDisk::new(seed);
+        self.durable = empty_state();
     }
 
     /// Loses power, perhaps in the middle of a write.
@@ -355,12 +381,13 @@ impl Member {
                     index: applied.index,
                     term: applied.term,
                 };
+                let conf_state = up.machine.conf_state().map(|conf| conf.to_vec());
                 up.checkpoint = Some(Box::new(up.machine.store().clone()));
                 self.handle(
                     ms,
                     NodeInput::Checkpoint(CheckpointMark {
                         at,
-                        conf_state: Vec::new(),
+                        conf_state: conf_state.unwrap_or_default(),
                     }),
                 );
             }

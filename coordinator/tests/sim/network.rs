@@ -19,7 +19,10 @@ pub enum Cargo {
 }
 
 pub struct Envelope {
+    /// The server that sent it.
     pub from: u64,
+    /// Its raft id then.
+    pub sender: u64,
     pub boot: u64,
     pub to: u64,
     pub cargo: Cargo,

@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use raft::eraftpb::Message;
+use prost011::Message as _;
+use raft::eraftpb::{ConfState, Message};
+use zweig_coordinator::consensus::membership::{incarnation_of, server_of};
 use zweig_coordinator::consensus::node::{Effects, NodeInput, PeerMessage};
 use zweig_coordinator::session::report::grace_ms;
 
@@ -28,6 +30,7 @@ pub struct Run {
     pub reads: u64,
     pub crashes: u64,
     pub installs: u64,
+    pub losses: u64,
     pub expired: u64,
     pub terms: u64,
 }
@@ -42,6 +45,7 @@ impl Run {
         self.reads += other.reads;
         self.crashes += other.crashes;
         self.installs += other.installs;
+        self.losses += other.losses;
         self.expired += other.expired;
         self.terms += other.terms;
     }
@@ -108,7 +112,11 @@ impl World {
 
     fn faults(&mut self) {
         if self.chance.once_in(700) {
-            self.crash();
+            let at = self.any();
+            self.crash(at);
+        }
+        if self.chance.once_in(1_500) {
+            self.lose_disk();
         }
         if self.chance.once_in(1_000) {
             let at = self.any();
@@ -142,8 +150,39 @@ impl World {
         }
     }
 
-    fn crash(&mut self) {
+    /// As often as raft can bear it: while all members are who they should be. A second loss before the first node
+    /// is a voter again may leave no majority that remembers.
+    fn lose_disk(&mut self) {
         let at = self.any();
+        if self.members[at].up.is_none() || !self.all_are_settled() {
+            return;
+        }
+        self.run.losses += 1;
+        self.note(("lose disk", at));
+        self.crash(at);
+        let seed = self.chance.next();
+        self.members[at].lose_disk(seed);
+    }
+
+    /// Whether the newest configuration that anybody has applied holds exactly the present incarnations.
+    fn all_are_settled(&self) -> bool {
+        let ups = self.members.iter().filter_map(|member| member.up.as_ref());
+        let Some(newest) = ups.max_by_key(|up| up.machine.applied().index) else {
+            return false;
+        };
+        let mut ids: Vec<u64> = self.members.iter().map(Member::raft_id).collect();
+        ids.sort_unstable();
+        match newest.machine.conf_state() {
+            None => ids.iter().all(|&id| incarnation_of(id) == 0),
+            Some(bytes) => {
+                let mut conf = ConfState::decode(bytes.as_ref()).unwrap();
+                conf.voters.sort_unstable();
+                conf.voters == ids && conf.learners.is_empty()
+            }
+        }
+    }
+
+    fn crash(&mut self, at: usize) {
         if self.members[at].up.is_none() {
             return;
         }
@@ -244,7 +283,11 @@ impl World {
         let id = self.members[at].id;
         while let Some(envelope) = self.network.due(self.now, id) {
             let Envelope {
-                from, boot, cargo, ..
+                from,
+                sender,
+                boot,
+                cargo,
+                ..
             } = envelope;
             match cargo {
                 Cargo::Message(message) => {
@@ -252,7 +295,7 @@ impl World {
                     self.members[at].handle(
                         self.now,
                         NodeInput::Peer {
-                            from,
+                            from: sender,
                             boot,
                             message,
                         },
@@ -261,11 +304,12 @@ impl World {
                 Cargo::Checkpoint(message, store) => {
                     let before = self.members[at].effects(self.now);
                     self.carry(at, before, None);
+                    let to = message.to;
                     let message = PeerMessage::Raft(message);
                     self.members[at].handle(
                         self.now,
                         NodeInput::Peer {
-                            from,
+                            from: sender,
                             boot,
                             message,
                         },
@@ -275,7 +319,7 @@ impl World {
                     self.note(("checkpoint", id, effects.install.is_some()));
                     self.carry(at, effects, Some(store));
                     self.members[from as usize - 1]
-                        .handle(self.now, NodeInput::SnapshotSent { to: id, done: true });
+                        .handle(self.now, NodeInput::SnapshotSent { to, done: true });
                 }
             }
         }
@@ -309,6 +353,7 @@ impl World {
         arrived: Option<Box<zweig_coordinator::storage::MemoryStore>>,
     ) {
         let (id, boot) = (self.members[at].id, self.members[at].boot);
+        let sender = self.members[at].raft_id();
         assert!(effects.fatal.is_none(), "node {id}: {:?}", effects.fatal);
         for (to, message) in effects.send.drain(..) {
             let cargo = Cargo::Message(message);
@@ -317,8 +362,9 @@ impl World {
                 &mut self.chance,
                 Envelope {
                     from: id,
+                    sender,
                     boot,
-                    to,
+                    to: server_of(to),
                     cargo,
                 },
             );
@@ -356,6 +402,7 @@ impl World {
 
     fn send_checkpoint(&mut self, at: usize, message: Message) {
         let (from, boot, to) = (self.members[at].id, self.members[at].boot, message.to);
+        let sender = self.members[at].raft_id();
         let store = self.members[at]
             .up
             .as_ref()
@@ -367,8 +414,9 @@ impl World {
                 &mut self.chance,
                 Envelope {
                     from,
+                    sender,
                     boot,
-                    to,
+                    to: server_of(to),
                     cargo,
                 },
             )
@@ -401,6 +449,11 @@ impl World {
     }
 
     fn look_at_the_end(&mut self) {
+        assert!(
+            self.all_are_settled(),
+            "who lost its disk is no voter again: {}",
+            self.forwarding()
+        );
         let last = self.checks.last_index();
         for member in &self.members {
             let up = member.up.as_ref().unwrap();

@@ -1,7 +1,9 @@
-//! A node that was away for longer than the log reaches gets the state itself: real consensus, real
-//! state on disk, over loopback in one process.
+//! A node that was away for longer than the log reaches gets the state itself, and so does one that lost its
+//! disk: real consensus, real state on disk, over loopback in one process.
 
 #![allow(clippy::unwrap_used)] // a test: what fails, panics
+
+mod rejoin;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -9,10 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use zweig_coordinator::clock;
-use zweig_coordinator::consensus::{Consensus, ConsensusConfig, Listeners, Member, Unanswered};
+use zweig_coordinator::consensus::{
+    Consensus, ConsensusConfig, Fatal, Listeners, Member, Unanswered,
+};
 use zweig_coordinator::request::Published;
 use zweig_coordinator::request::applier::PublishedApplier;
 use zweig_coordinator::request::flush::{FlushedIndex, Flusher};
@@ -78,10 +83,17 @@ struct Ensemble {
     members: BTreeMap<u64, Member>,
     nodes: BTreeMap<u64, Node>,
     boots: u64,
+    /// Nodes that had to end, and why.
+    fatals: Arc<Mutex<Vec<(u64, String)>>>,
 }
 
 impl Ensemble {
     fn start() -> Ensemble {
+        Self::start_only(&[1, 2, 3])
+    }
+
+    /// Three nodes, of which only these run.
+    fn start_only(running: &[u64]) -> Ensemble {
         let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners = (1..=3).map(|node| {
             let (quorum, bulk) = (bind(), bind());
@@ -100,9 +112,12 @@ impl Ensemble {
             members: members.collect(),
             nodes: BTreeMap::new(),
             boots: 0,
+            fatals: Arc::default(),
         };
         for (node, listeners) in listeners {
-            ensemble.start_node(node, listeners);
+            if running.contains(&node) {
+                ensemble.start_node(node, listeners);
+            }
         }
         ensemble
     }
@@ -146,7 +161,8 @@ impl Ensemble {
             ..ConsensusConfig::new(node, boot, self.members.clone(), self.folder(node))
         };
         let (folder, state) = self.open_state(node);
-        let on_fatal = move |fatal: &_| panic!("node {node}: {fatal}");
+        let fatals = Arc::clone(&self.fatals);
+        let on_fatal = move |fatal: &Fatal| fatals.lock().push((node, fatal.to_string()));
         let published = Published::new(state, node, boot, Box::new(on_fatal));
         let flushed = FlushedIndex::default();
         let applier = PublishedApplier::new(Arc::clone(&published), folder, flushed.clone());
@@ -290,4 +306,5 @@ fn a_node_that_was_away_too_long_gets_the_state_itself() {
             "a clean stop leaves everything on the disk"
         );
     }
+    assert_eq!(*ensemble.fatals.lock(), []);
 }
