@@ -185,6 +185,31 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
                 out.put_u64(attach);
             }
         }
+        PeerMessage::Join
+        | PeerMessage::Blank { .. }
+        | PeerMessage::Formed { .. }
+        | PeerMessage::Replaced { .. } => encode_joining(out, message),
+        PeerMessage::Reported { boot, sequence } => {
+            out.put_u8(kind::REPORTED);
+            out.put_u64(*boot);
+            out.put_u64(*sequence);
+        }
+        PeerMessage::Standing {
+            index,
+            digest,
+            space_low,
+        } => {
+            out.put_u8(kind::STANDING);
+            out.put_u64(*index);
+            out.put_u64(*digest);
+            out.put_u8(u8::from(*space_low));
+        }
+    }
+}
+
+/// What `founding` and `membership` say.
+fn encode_joining(out: &mut BytesMut, message: &PeerMessage) {
+    match message {
         PeerMessage::Join => out.put_u8(kind::JOIN),
         PeerMessage::Blank { life } => {
             out.put_u8(kind::BLANK);
@@ -201,21 +226,7 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
             out.put_u8(kind::REPLACED);
             out.put_u64(*id);
         }
-        PeerMessage::Reported { boot, sequence } => {
-            out.put_u8(kind::REPORTED);
-            out.put_u64(*boot);
-            out.put_u64(*sequence);
-        }
-        PeerMessage::Standing {
-            index,
-            digest,
-            space_low,
-        } => {
-            out.put_u8(kind::STANDING);
-            out.put_u64(*index);
-            out.put_u64(*digest);
-            out.put_u8(u8::from(*space_low));
-        }
+        _ => unreachable!("it is encoded elsewhere"),
     }
 }
 
@@ -313,19 +324,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
                 sessions: sessions.collect(),
             })
         }
-        kind::JOIN => PeerMessage::Join,
-        kind::BLANK => PeerMessage::Blank {
-            life: body.try_get_u64().ok()?,
-        },
-        kind::FORMED => PeerMessage::Formed {
-            met: body
-                .chunks_exact(16)
-                .map(|mut pair| (pair.get_u64(), pair.get_u64()))
-                .collect(),
-        },
-        kind::REPLACED => PeerMessage::Replaced {
-            id: body.try_get_u64().ok()?,
-        },
+        kind::JOIN..=kind::FORMED => decode_joining(kind, body)?,
         kind::REPORTED => PeerMessage::Reported {
             boot: body.try_get_u64().ok()?,
             sequence: body.try_get_u64().ok()?,
@@ -339,6 +338,25 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
         _ => return decode_bulk(kind, body),
     };
     Some(Frame::Peer(message))
+}
+
+fn decode_joining(kind: u8, mut body: Bytes) -> Option<PeerMessage> {
+    Some(match kind {
+        kind::JOIN => PeerMessage::Join,
+        kind::BLANK => PeerMessage::Blank {
+            life: body.try_get_u64().ok()?,
+        },
+        kind::FORMED => PeerMessage::Formed {
+            met: body
+                .chunks_exact(16)
+                .map(|mut pair| (pair.get_u64(), pair.get_u64()))
+                .collect(),
+        },
+        kind::REPLACED => PeerMessage::Replaced {
+            id: body.try_get_u64().ok()?,
+        },
+        _ => return None,
+    })
 }
 
 fn decode_bulk(kind: u8, mut body: Bytes) -> Option<Frame> {
