@@ -153,7 +153,7 @@ pub struct Config {
     pub min_session_timeout_ms: u32,
     /// `maxSessionTimeout`, milliseconds, default 20 ticks.
     pub max_session_timeout_ms: u32,
-    /// `maxClientCnxns`: connections from one address, default 60; 0 is no limit.
+    /// `maxClientCnxns`: connections from one address, by whatever protocol, default 60; 0 is no limit.
     pub max_client_cnxns: u32,
     /// `4lw.commands.whitelist`: comma-separated, `*` for all. Default: all that exist here.
     pub four_letter_words: FourLetterWords,

@@ -56,6 +56,13 @@ pub const ACL_BYTES: usize = 64 << 10;
 /// Batches of changes kept for slow watch streams before they are told that they fell behind.
 pub const CHANGES_KEPT: usize = 4096;
 
+/// What one connection may watch: the lengths of the paths, and for each [`WATCH_COST_BYTES`]. More than
+/// half a million usual paths.
+pub const WATCH_BYTES: usize = 128 << 20;
+
+/// About what a watch takes beside its path.
+pub const WATCH_COST_BYTES: usize = 128;
+
 const _: () = assert!(JUTE_MAX_BUFFER_BYTES > 4 << 20);
 const _: () = assert!(JUTE_MAX_BUFFER_BYTES <= JUTE_MAX_BUFFER_HIGHEST_BYTES);
 const _: () = assert!(OUTBOX_BYTES > JUTE_MAX_BUFFER_BYTES);

@@ -8,7 +8,7 @@
 //! Locks, in the order in which they may be taken: `Core::order`, the publication lock, `Core::state`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine;
 use parking_lot::Mutex;
@@ -75,6 +75,8 @@ pub(crate) struct Core {
     /// Held while requests are started, so that two threads cannot submit them out of order.
     pub(super) order: Mutex<()>,
     pub(super) state: Mutex<State>,
+    /// It was said that this connection watches too much.
+    complained: AtomicBool,
 }
 
 pub(super) struct State {
@@ -93,6 +95,23 @@ impl Core {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// It was to watch more than a connection may: says so once.
+    pub(super) fn watches_too_much(&self) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            let session = match self.state.lock().phase {
+                Phase::Live(session, _) => session.0,
+                _ => 0,
+            };
+            let most = limits::WATCH_BYTES;
+            tracing::warn!(
+                session = format_args!("{session:#x}"),
+                most,
+                "a client watches too much: it leaves watches behind, or watches path by path what one \
+                 recursive watch would tell"
+            );
         }
     }
 
@@ -176,6 +195,7 @@ impl Connection {
             sink,
             order: Mutex::new(()),
             state: Mutex::new(state),
+            complained: AtomicBool::new(false),
         });
         Self { door, core }
     }

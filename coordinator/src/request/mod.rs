@@ -131,6 +131,8 @@ pub enum Closed {
     OutOfTouch,
     /// This node's state was replaced as a whole, so watch events are missing.
     StateReplaced,
+    /// It was to watch more than a connection may.
+    WatchesTooMuch,
     /// This node is stopping.
     Stopping,
 }

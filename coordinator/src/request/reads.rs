@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Closed;
 use super::connection::Core;
 use super::published::Shared;
 use crate::limits;
@@ -210,7 +211,7 @@ impl Shared {
                     true => WatchKind::PersistentRecursive,
                     false => WatchKind::Persistent,
                 };
-                self.watches.arm(core.id, &path, kind);
+                self.arm(core, &path, kind)?;
                 Ok(ReadReply::Done)
             }
             ReadOp::HasWatch { path, kind } => Ok(ReadReply::Found(
@@ -266,7 +267,7 @@ impl Shared {
         let path = existing(path)?;
         let (data, stat) = self.state().get(path, auth)?;
         if watch {
-            self.watches.arm(core.id, path, WatchKind::Data);
+            self.arm(core, path, WatchKind::Data)?;
         }
         Ok(ReadReply::Data(data, stat))
     }
@@ -284,7 +285,7 @@ impl Shared {
         };
         let stat = self.state().exists(path, auth)?;
         if watch {
-            self.watches.arm(core.id, path, WatchKind::Exists);
+            self.arm(core, path, WatchKind::Exists)?;
         }
         Ok(ReadReply::Exists(stat))
     }
@@ -299,14 +300,30 @@ impl Shared {
         let path = existing(path)?;
         let (names, stat) = self.state().children(path, auth)?;
         if watch {
-            self.watches.arm(core.id, path, WatchKind::Child);
+            self.arm(core, path, WatchKind::Child)?;
         }
         Ok(ReadReply::Children(names, stat))
     }
 
+    fn arm(&mut self, core: &Core, path: &str, kind: WatchKind) -> Result<(), OpError> {
+        if !self.watches.has_room(core.id, [path]) {
+            core.watches_too_much();
+            return Err(OpError::TooManyWatches);
+        }
+        self.watches.arm(core.id, path, kind);
+        Ok(())
+    }
+
     /// Each watch either fires at once, for what happened after the zxid that the client has seen,
     /// or is armed.
-    fn set_watches(&mut self, core: &Core, watches: &Rearm) -> Result<ReadReply, ReadFailure> {
+    ///
+    /// Clients don't look at the answer: one that wants too much is cut off, lest it waits for events.
+    fn set_watches(&mut self, core: &Arc<Core>, watches: &Rearm) -> Result<ReadReply, ReadFailure> {
+        if !self.watches.has_room(core.id, watches.paths()) {
+            core.watches_too_much();
+            self.close(core, Some(Closed::WatchesTooMuch));
+            return Err(OpError::TooManyWatches.into());
+        }
         let Shared {
             state,
             watches: table,

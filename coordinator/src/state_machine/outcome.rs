@@ -159,6 +159,9 @@ pub enum OpError {
     /// The leader's disk is nearly full.
     #[error("no space")]
     NoSpace,
+    /// Never the outcome of a command: a connection watches too much.
+    #[error("this connection watches too much")]
+    TooManyWatches,
     /// Not yet.
     #[error("not implemented")]
     Unimplemented,

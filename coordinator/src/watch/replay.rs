@@ -22,6 +22,17 @@ pub struct Rearm {
     pub persistent_recursive: Vec<String>,
 }
 
+impl Rearm {
+    /// Every path, of whatever kind of watch.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let one_shot = self.data.iter().chain(&self.exists).chain(&self.child);
+        let all = one_shot
+            .chain(&self.persistent)
+            .chain(&self.persistent_recursive);
+        all.map(String::as_str)
+    }
+}
+
 impl<K: Ord + Copy> WatchTable<K> {
     /// Arms each watch, or tells at once what its client has missed, whatever the ACL has become since:
     /// a client that armed a watch waits for its event. `node` looks up the state.

@@ -1,8 +1,9 @@
 //! The armed watches, by path and by connection.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::event::{RemoveKind, WatchKind};
+use crate::limits;
 
 /// Watches of one connection on one path, in one of the two tables: a set of bits.
 pub(super) type Modes = u8;
@@ -16,16 +17,32 @@ pub(super) type ByPath<K> = HashMap<Arc<str>, BTreeMap<K, Modes>>;
 
 /// All watches of this node's connections, each named by a `K`.
 ///
-/// Invariants: no empty map and no empty set of modes is kept; `paths` names every path of either
-/// table once per connection; `recursive` counts the recursive watches.
+/// Invariants: no empty map and no empty set of modes is kept; `connections` names every path of either
+/// table once per connection, `watched` counts those; `recursive` counts the recursive watches.
 #[derive(Debug)]
 pub struct WatchTable<K> {
     /// As ZooKeeper: data, exists, persistent and recursive watches ...
     pub(super) data: ByPath<K>,
     /// ... and child watches, the persistent ones (but not the recursive ones) once more.
     pub(super) child: ByPath<K>,
-    pub(super) paths: BTreeMap<K, BTreeSet<Arc<str>>>,
+    connections: BTreeMap<K, Watched>,
+    /// How many connections watch a path.
+    watched: HashMap<Arc<str>, usize>,
+    /// Watched paths, once per connection.
+    len: usize,
     pub(super) recursive: usize,
+}
+
+/// What one connection watches.
+#[derive(Debug, Default)]
+struct Watched {
+    paths: BTreeSet<Arc<str>>,
+    /// See [`limits::WATCH_BYTES`].
+    bytes: usize,
+}
+
+fn bytes_of(path: &str) -> usize {
+    path.len() + limits::WATCH_COST_BYTES
 }
 
 impl<K: Ord + Copy> Default for WatchTable<K> {
@@ -33,7 +50,9 @@ impl<K: Ord + Copy> Default for WatchTable<K> {
         WatchTable {
             data: HashMap::new(),
             child: HashMap::new(),
-            paths: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            watched: HashMap::new(),
+            len: 0,
             recursive: 0,
         }
     }
@@ -43,6 +62,16 @@ impl<K: Ord + Copy> WatchTable<K> {
     /// A table without watches.
     pub fn new() -> WatchTable<K> {
         WatchTable::default()
+    }
+
+    /// Whether a connection may watch all these paths as well.
+    pub fn has_room<'a>(&self, connection: K, paths: impl IntoIterator<Item = &'a str>) -> bool {
+        let watched = self.connections.get(&connection);
+        let known = |path: &str| watched.is_some_and(|watched| watched.paths.contains(path));
+        // A path may be named once for each kind of watch.
+        let new: HashSet<&str> = paths.into_iter().filter(|path| !known(path)).collect();
+        let bytes = watched.map_or(0, |watched| watched.bytes);
+        bytes + new.into_iter().map(bytes_of).sum::<usize>() <= limits::WATCH_BYTES
     }
 
     /// Arms a watch; one that is armed already stays as it is.
@@ -57,7 +86,12 @@ impl<K: Ord + Copy> WatchTable<K> {
         let former = add(&mut self.data, connection, &path, data);
         add(&mut self.child, connection, &path, child);
         self.recursive += usize::from(data & !former & RECURSIVE != 0);
-        self.paths.entry(connection).or_default().insert(path);
+        let watched = self.connections.entry(connection).or_default();
+        if watched.paths.insert(Arc::clone(&path)) {
+            watched.bytes += bytes_of(&path);
+            self.len += 1;
+            *self.watched.entry(path).or_default() += 1;
+        }
     }
 
     /// Removes watches; `false` if there was none such.
@@ -79,7 +113,9 @@ impl<K: Ord + Copy> WatchTable<K> {
 
     /// Removes every watch of a connection.
     pub fn drop_connection(&mut self, connection: K) {
-        for path in self.paths.remove(&connection).unwrap_or_default() {
+        let watched = self.connections.remove(&connection).unwrap_or_default();
+        for path in watched.paths {
+            self.uncount(&path);
             let data = take(&mut self.data, connection, &path, ALL);
             take(&mut self.child, connection, &path, ALL);
             self.recursive -= usize::from(data & RECURSIVE != 0);
@@ -88,47 +124,54 @@ impl<K: Ord + Copy> WatchTable<K> {
 
     /// Watched paths, counted once per connection.
     pub fn len(&self) -> usize {
-        self.paths.values().map(BTreeSet::len).sum()
+        self.len
     }
 
     /// Whether nothing is watched.
     pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.len == 0
     }
 
     /// Paths that someone watches.
     pub fn path_count(&self) -> usize {
-        self.data.len()
-            + self
-                .child
-                .keys()
-                .filter(|path| !self.data.contains_key(*path))
-                .count()
+        self.watched.len()
     }
 
     /// Connections that watch something.
     pub fn connection_count(&self) -> usize {
-        self.paths.len()
+        self.connections.len()
     }
 
     pub(super) fn forget_if_unwatched(&mut self, connection: K, path: &str) {
         if modes(&self.data, connection, path) | modes(&self.child, connection, path) != 0 {
             return;
         }
-        if let Some(paths) = self.paths.get_mut(&connection) {
-            paths.remove(path);
-            if paths.is_empty() {
-                self.paths.remove(&connection);
+        let Some(watched) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        if watched.paths.remove(path) {
+            watched.bytes -= bytes_of(path);
+            if watched.paths.is_empty() {
+                self.connections.remove(&connection);
+            }
+            self.uncount(path);
+        }
+    }
+
+    /// One connection less watches the path.
+    fn uncount(&mut self, path: &str) {
+        self.len -= 1;
+        if let Some(count) = self.watched.get_mut(path) {
+            *count -= 1;
+            if *count == 0 {
+                self.watched.remove(path);
             }
         }
     }
 
     /// The path's own string, shared where it is watched already.
     fn known(&self, path: &str) -> Arc<str> {
-        let known = self
-            .data
-            .get_key_value(path)
-            .or_else(|| self.child.get_key_value(path));
+        let known = self.watched.get_key_value(path);
         known.map_or_else(|| Arc::from(path), |(path, _)| Arc::clone(path))
     }
 }

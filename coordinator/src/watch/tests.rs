@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::limits;
 use crate::session::SessionId;
 use crate::state_machine::{Change, ChangeKind};
 use crate::tree::{Acl, Node, Zxid};
@@ -222,6 +223,34 @@ fn watches_are_removed_by_kind() {
     );
     assert!(table.remove('a', "/x", RemoveKind::Any));
     assert!(table.is_empty() && table.path_count() == 0 && table.recursive == 0);
+}
+
+#[test]
+fn what_is_watched_is_counted_and_bounded_per_connection() {
+    let long = |number: usize| format!("/{number}{}", "x".repeat(1 << 20));
+    let mut table = armed(&[('b', "/x", WatchKind::Data), ('a', "/x", WatchKind::Child)]);
+    let many = limits::WATCH_BYTES / (1 << 20) - 1;
+    for number in 0..many {
+        assert!(table.has_room('a', [long(number).as_str()]), "{number}");
+        table.arm('a', &long(number), WatchKind::Exists);
+    }
+    assert_eq!((table.len(), table.path_count()), (many + 2, many + 1));
+    assert!(!table.has_room('a', [long(many).as_str()]));
+    assert!(
+        table.has_room('a', [long(0).as_str(), "/x"]),
+        "watched already"
+    );
+    assert!(table.has_room('b', [long(many).as_str()]), "another's room");
+    let twice: Vec<String> = (0..many).chain(0..many).map(long).collect();
+    assert!(
+        table.has_room('b', twice.iter().map(String::as_str)),
+        "each once"
+    );
+    fired(&mut table, ChangeKind::Created, &long(0));
+    assert!(table.has_room('a', [long(many).as_str()]), "one has fired");
+    table.drop_connection('a');
+    assert_eq!((table.len(), table.path_count()), (1, 1));
+    assert!(table.has_room('a', [long(0).as_str()]));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //!   else          a four-letter word
 //! ```
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -54,15 +55,22 @@ pub struct Rewound {
     /// How many of `head` have been read again.
     given: usize,
     stream: TcpStream,
+    /// Counts the connection while it lives.
+    _counted: Box<dyn fmt::Debug + Send>,
 }
 
 impl Rewound {
-    /// Puts `head` back in front of `stream`.
-    pub fn new(head: [u8; HEAD_BYTES], stream: TcpStream) -> Self {
+    /// Puts `head` back in front of `stream`; `counted` is dropped with it.
+    pub fn new(
+        head: [u8; HEAD_BYTES],
+        stream: TcpStream,
+        counted: Box<dyn fmt::Debug + Send>,
+    ) -> Self {
         Self {
             head,
             given: 0,
             stream,
+            _counted: counted,
         }
     }
 

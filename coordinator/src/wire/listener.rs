@@ -33,12 +33,13 @@ pub struct Listener {
 }
 
 /// Connections by address.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct PerAddress {
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
 
 /// Counts one connection while it lives.
+#[derive(Debug)]
 struct Counted {
     address: IpAddr,
     all: Arc<PerAddress>,
@@ -95,8 +96,7 @@ impl Listener {
             let services = Arc::clone(&self.services);
             let (grpc, shutdown) = (self.grpc.clone(), shutdown.clone());
             connections.spawn(async move {
-                serve(stream, services, grpc, shutdown).await;
-                drop(counted);
+                serve(stream, counted, services, grpc, shutdown).await;
             });
         }
         connections.close();
@@ -106,6 +106,7 @@ impl Listener {
 
 async fn serve(
     mut stream: TcpStream,
+    counted: Counted,
     services: Arc<Services>,
     grpc: mpsc::Sender<Rewound>,
     shutdown: CancellationToken,
@@ -128,7 +129,8 @@ async fn serve(
         Protocol::Jute => zk::connection::serve(stream, peer, head, services, shutdown).await,
         Protocol::FourLetterWord => zk::four_letter::serve(stream, peer, head, &services).await,
         Protocol::Http2 => {
-            if grpc.send(Rewound::new(head, stream)).await.is_err() {
+            let connection = Rewound::new(head, stream, Box::new(counted));
+            if grpc.send(connection).await.is_err() {
                 tracing::debug!(%peer, "gRPC is not served any more");
             }
         }

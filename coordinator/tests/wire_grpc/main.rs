@@ -6,7 +6,9 @@ mod watch_behind;
 mod watch_installed;
 
 use node::*;
+use tonic::transport::Channel;
 use zweig_proto::grpc as proto;
+use zweig_proto::grpc::ensemble_client::EnsembleClient;
 use zweig_proto::grpc::session_request::Request as Asked;
 use zweig_proto::grpc::session_response::Response as Said;
 use zweig_proto::grpc::watch_response::Response as Told;
@@ -127,5 +129,37 @@ async fn a_watch_resumes_from_a_mark_and_shows_no_data_that_may_not_be_read() {
     let told = soon("an end", stream.message()).await.expect("no failure");
     let told = told.and_then(|message| message.response);
     assert!(matches!(told, Some(Told::TooOld(_))), "{told:?}");
+    node.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_one_address_are_bounded_by_whatever_protocol() {
+    let node = Node::start_with(&[("maxClientCnxns", "2")]).await;
+    let address = format!("http://{}", node.server.client_address());
+    let status = async |client: &mut EnsembleClient<Channel>| {
+        let asked = client.status(proto::StatusRequest::default());
+        soon("an answer", asked).await.is_ok()
+    };
+    let connect = async || soon("a connection", EnsembleClient::connect(address.clone())).await;
+    let mut first = node.client.clone();
+    assert!(status(&mut first).await);
+    let mut second = connect().await.expect("it listens");
+    assert!(status(&mut second).await);
+    // Closed at once: while connecting, or with the first call.
+    if let Ok(mut third) = connect().await {
+        assert!(!status(&mut third).await, "one too many");
+    }
+    drop(second);
+    let again = async {
+        loop {
+            if let Ok(mut client) = connect().await
+                && status(&mut client).await
+            {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    soon("the place of one that left", again).await;
     node.server.stop().await;
 }

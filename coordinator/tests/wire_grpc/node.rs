@@ -32,10 +32,16 @@ pub struct Node {
 
 impl Node {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub async fn start_with(more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data_dir = folder.path().to_str().expect("text").to_owned();
         let settings = [("dataDir", data_dir.as_str()), ("clientPort", "0")];
-        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = settings.iter().chain(more);
+        let settings = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = settings.collect();
         let config = Config::from_overrides(&settings, None).expect("a valid configuration");
         let server = Server::start(config).await.expect("it starts");
         let address = format!("http://{}", server.client_address());

@@ -581,6 +581,40 @@ async fn a_ping_does_not_wait_and_four_letter_words_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_watches_too_much_is_told_and_at_last_cut_off() {
+    let node = node().await;
+    let mut socket = node.session().await;
+    let long = |number: usize| format!("/{number}{}", "x".repeat(3 << 20));
+    let mut refused = None;
+    for number in 0..64 {
+        match socket
+            .code(1, OpCode::Exists, &exists(&long(number), true))
+            .await
+        {
+            ErrorCode::NO_NODE => {}
+            other => {
+                refused = Some(other);
+                break;
+            }
+        }
+    }
+    assert_eq!(refused, Some(ErrorCode::BAD_ARGUMENTS));
+    let code = socket.code(2, OpCode::Exists, &exists("/a", false)).await;
+    assert_eq!(code, ErrorCode::NO_NODE, "it may still read");
+    // Nobody looks at the answer to this one.
+    let rearm = SetWatchesRequest {
+        relative_zxid: 0,
+        data: Vec::new(),
+        exist: vec![long(99)],
+        child: Vec::new(),
+    };
+    socket
+        .send(&frame(xid::SET_WATCHES, OpCode::SetWatches, &rearm))
+        .await;
+    while socket.frame().await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_one_address_are_bounded_and_stopping_closes_them() {
     let mut node = node_with(&[("maxClientCnxns", "2")]).await;
     let mut first = node.session().await;

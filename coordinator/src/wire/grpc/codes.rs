@@ -26,7 +26,7 @@ pub(super) fn of_op(failed: &OpError) -> Error {
         OpError::BadArguments(_) => Code::BadArguments,
         OpError::SessionExpired { .. } => Code::SessionExpired,
         OpError::SessionMoved { .. } => Code::SessionMoved,
-        OpError::TooLarge { .. } => Code::TooLarge,
+        OpError::TooLarge { .. } | OpError::TooManyWatches => Code::TooLarge,
         OpError::RuntimeInconsistency => Code::RuntimeInconsistency,
         OpError::Fenced { .. } => Code::Fenced,
         OpError::NoSpace => Code::NoSpace,
@@ -81,6 +81,7 @@ pub(super) fn of_closed(why: Closed) -> Error {
         Closed::OutcomeUnknown => error(Code::OutcomeUnknown, "a request's outcome is unknown"),
         Closed::NotDone => error(Code::NotDone, "a write before this was not done"),
         Closed::OutOfTouch => out_of_touch(),
+        Closed::WatchesTooMuch => of_op(&OpError::TooManyWatches),
         Closed::StateReplaced => error(Code::NotDone, "this node's state was replaced"),
         Closed::Stopping => error(Code::NotDone, "this node is stopping"),
     }

@@ -20,6 +20,8 @@ pub fn of_op(error: &OpError) -> ErrorCode {
         // ZooKeeper closes the connection on a request that is too large; clients then retry for
         // ever. An answer tells them.
         OpError::BadArguments(_) | OpError::TooLarge { .. } => ErrorCode::BAD_ARGUMENTS,
+        // ZooKeeper knows no such limit, and its clients no code for it.
+        OpError::TooManyWatches => ErrorCode::BAD_ARGUMENTS,
         OpError::SessionExpired { .. } => ErrorCode::SESSION_EXPIRED,
         OpError::SessionMoved { .. } => ErrorCode::SESSION_MOVED,
         OpError::RuntimeInconsistency => ErrorCode::RUNTIME_INCONSISTENCY,
