@@ -15,12 +15,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::protocol::{Request, StrBytes};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -29,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 use super::api::Api;
 use super::error::KafkaError;
 
-/// The longest answer accepted, in bytes.
-const MAX_FRAME_BYTES: usize = 256 << 20;
+mod frame;
+
+use frame::{UNSUPPORTED_VERSION, decode_answer, decode_api_versions, encode_request, read_frame};
+
 /// Requests queued for the writer before [`Connection::send`] waits.
 const WRITE_QUEUE: usize = 256;
-/// UNSUPPORTED_VERSION, the one error ApiVersions answers in version 0.
-const UNSUPPORTED_VERSION: i16 = 35;
 
 /// How a connection is opened and how long it waits.
 #[derive(Debug, Clone)]
@@ -435,66 +433,6 @@ async fn read_answers(
     if let Some(shared) = shared.upgrade() {
         shared.end(&reason);
     }
-}
-
-async fn read_frame(socket: &mut BufReader<OwnedReadHalf>) -> Result<Bytes, String> {
-    let length = socket.read_i32().await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => "closed by the broker".to_owned(),
-        _ => e.to_string(),
-    })?;
-    let length = usize::try_from(length)
-        .ok()
-        .filter(|&n| n <= MAX_FRAME_BYTES)
-        .ok_or_else(|| format!("an answer of {length} bytes"))?;
-    let mut frame = BytesMut::with_capacity(length.min(1 << 20));
-    while frame.len() < length {
-        let missing = (length - frame.len()) as u64;
-        let mut part = (&mut *socket).take(missing);
-        if part.read_buf(&mut frame).await.map_err(|e| e.to_string())? == 0 {
-            return Err("closed by the broker".into());
-        }
-    }
-    Ok(frame.freeze())
-}
-
-fn encode_request<R: Request>(
-    request: &R,
-    version: i16,
-    client_id: &StrBytes,
-) -> Result<BytesMut, KafkaError> {
-    let malformed = |e: &dyn std::fmt::Display| {
-        KafkaError::Malformed(format!("API {} version {version}: {e}", R::KEY))
-    };
-    let mut header = RequestHeader::default();
-    header.request_api_key = R::KEY;
-    header.request_api_version = version;
-    header.client_id = Some(client_id.clone());
-    let mut frame = BytesMut::new();
-    frame.put_i32(0);
-    header
-        .encode(&mut frame, R::header_version(version))
-        .map_err(|e| malformed(&e))?;
-    request
-        .encode(&mut frame, version)
-        .map_err(|e| malformed(&e))?;
-    let length = i32::try_from(frame.len() - 4).map_err(|e| malformed(&e))?;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(frame)
-}
-
-fn decode_answer<R: Api>(mut frame: Bytes, version: i16) -> Result<R::Response, KafkaError> {
-    let malformed = |e: &dyn std::fmt::Display| {
-        KafkaError::Malformed(format!("answer to {} version {version}: {e}", R::NAME))
-    };
-    ResponseHeader::decode(&mut frame, R::Response::header_version(version))
-        .map_err(|e| malformed(&e))?;
-    R::Response::decode(&mut frame, version).map_err(|e| malformed(&e))
-}
-
-fn decode_api_versions(frame: Bytes, version: i16) -> Result<ApiVersionsResponse, KafkaError> {
-    // The correlation id, then the error code that tells the body's version.
-    let unsupported = frame.len() >= 6 && frame.slice(4..6).get_i16() == UNSUPPORTED_VERSION;
-    decode_answer::<ApiVersionsRequest>(frame, if unsupported { 0 } else { version })
 }
 
 #[cfg(test)]

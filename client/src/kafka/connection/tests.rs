@@ -1,7 +1,11 @@
 //! The connection against a broker made of closures.
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{ApiKey, HeartbeatRequest, HeartbeatResponse};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsResponse, HeartbeatRequest, HeartbeatResponse, ResponseHeader,
+};
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
