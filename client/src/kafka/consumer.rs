@@ -146,6 +146,20 @@ impl Consumer {
     /// # Errors
     /// [`KafkaError`] that trying again would not mend.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<ConsumedRecord>, KafkaError> {
+        self.poll_up_to(self.options.max_poll_records, timeout)
+            .await
+    }
+
+    /// As [`Consumer::poll`], but at most `most` records; those left over come next time.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll`].
+    pub async fn poll_up_to(
+        &mut self,
+        most: usize,
+        timeout: Duration,
+    ) -> Result<Vec<ConsumedRecord>, KafkaError> {
+        let most = most.min(self.options.max_poll_records);
         let deadline = clock::now() + timeout;
         // The caller came back: it is done with what it was given.
         self.returned = self
@@ -157,7 +171,7 @@ impl Consumer {
         loop {
             self.rejoin().await?;
             self.find_positions().await?;
-            let records = self.hand_out();
+            let records = self.hand_out(most);
             self.fetch().await;
             if !records.is_empty() || clock::now() >= deadline {
                 return Ok(records);
@@ -268,10 +282,10 @@ impl Consumer {
     }
 
     /// Buffered records, up to the bound, partition by partition.
-    fn hand_out(&mut self) -> Vec<ConsumedRecord> {
+    fn hand_out(&mut self, most: usize) -> Vec<ConsumedRecord> {
         let mut records = Vec::new();
         for reading in self.reading.values_mut() {
-            let room = self.options.max_poll_records - records.len();
+            let room = most - records.len();
             let count = reading.buffered.len().min(room);
             records.extend(reading.buffered.drain(..count));
             if reading.buffered.is_empty() {

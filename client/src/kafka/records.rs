@@ -27,8 +27,8 @@ pub use unpack::{UnpackedTooLarge, unpack};
 pub const BATCH_HEADER_BYTES: usize = 61;
 /// Bytes of a batch that its length field does not count.
 const LENGTH_PREFIX_BYTES: usize = 12;
-/// Bytes a fetched batch may unpack to: no producer makes more, a bomb would.
-const MAX_UNPACKED_BYTES: u64 = 1 << 30;
+/// Bytes a fetched batch may unpack to: no producer makes nearly as much, a bomb would make more.
+const MAX_UNPACKED_BYTES: u64 = 128 << 20;
 /// "No producer id": the batch is not idempotent.
 pub const NO_PRODUCER_ID: i64 = -1;
 

@@ -25,6 +25,9 @@ pub(super) struct PartitionRecords {
     pub(super) high_watermark: i64,
 }
 
+/// Bytes of records after which no further batch of a partition is unpacked.
+const UNFOLDED_ENOUGH: usize = 64 << 20;
+
 /// What came of a fetch: each partition with the offset asked for.
 pub(super) struct Fetched {
     pub(super) leader: i32,
@@ -129,14 +132,20 @@ fn to_records(wanted: &Wanted, data: &PartitionData) -> Result<PartitionRecords,
     };
     let mut records = Vec::new();
     let mut next = wanted.from;
+    let mut unfolded = 0;
     for batch in Batches::new(data.records.clone().unwrap_or_default()) {
         let batch = batch.map_err(|e| malformed(&e))?;
         // The broker sends whole batches: the first one may begin before the offset asked for.
         if batch.last_offset < next {
             continue;
         }
+        // What is left out is fetched again.
+        if unfolded > UNFOLDED_ENOUGH {
+            break;
+        }
         if !batch.is_control() {
             for (offset, record) in batch.records().map_err(|e| malformed(&e))? {
+                unfolded += record.size_bound();
                 if offset >= wanted.from {
                     records.push(ConsumedRecord {
                         topic: topic.clone(),
@@ -150,7 +159,7 @@ fn to_records(wanted: &Wanted, data: &PartitionData) -> Result<PartitionRecords,
                 }
             }
         }
-        next = batch.last_offset + 1;
+        next = batch.last_offset.saturating_add(1);
     }
     Ok(PartitionRecords {
         records,
