@@ -2,17 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io::{Write, stdout};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use zweig_client::kafka::client::TopicMetadata;
 use zweig_client::kafka::consumer::{ConsumedRecord, GroupOptions, Position, TopicPartition};
-use zweig_client::kafka::{Consumer, ConsumerOptions};
+use zweig_client::kafka::{Client, Consumer, ConsumerOptions, ErrorCode};
 
+use crate::clock::{elapsed, now};
 use crate::context::Context;
+use crate::failure::{Code, Failure};
 use crate::kafka::{Brokers, failed, unescape};
 use crate::signals::Signals;
+
+/// How long to wait for records before looking whether to end.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long it may take until every broker has heard of a new topic.
+const NEWS: Duration = Duration::from_secs(2);
 
 /// Arguments of `zweig consume`.
 #[derive(Debug, clap::Args)]
@@ -69,15 +78,21 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     };
     let mut consumer = Consumer::new(client.clone(), options);
     let mut ends = BTreeMap::new();
+    let topic = find_topic(&client, &args.topic, context.patience()).await?;
+    if let Some(wrong) = args
+        .partition
+        .iter()
+        .find(|p| !topic.partitions.contains_key(p))
+    {
+        let (name, count) = (&args.topic, topic.partitions.len());
+        let why = format!("topic {name} has no partition {wrong}: it has {count}, from 0 on");
+        return Err(Failure::error(Code::NotFound, why));
+    }
     if args.group.is_some() {
         consumer
             .subscribe(vec![args.topic.clone()])
             .map_err(|e| failed(&e))?;
     } else {
-        let topic = client
-            .topic_patiently(&args.topic, false)
-            .await
-            .map_err(|e| failed(&e))?;
         let all = topic.partitions.keys().copied();
         let wanted: Vec<i32> = if args.partition.is_empty() {
             all.collect()
@@ -94,15 +109,41 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         consumer.assign(partitions);
     }
     let read = print_records(&context, &args, &mut consumer, &ends).await;
-    if args.group.is_some() {
+    // What could not be printed is not committed.
+    if args.group.is_some() && read.is_ok() {
         consumer.done_with_all();
     }
     let closed = consumer.close().await.map_err(|e| failed(&e));
     read.and(closed)
 }
 
+/// The topic; one that was created a moment ago may not be known to every broker yet.
+async fn find_topic(
+    client: &Client,
+    name: &str,
+    patience: Duration,
+) -> anyhow::Result<Arc<TopicMetadata>> {
+    let begun = now();
+    loop {
+        let error = match client.topic(name, false).await {
+            Ok(topic) => return Ok(topic),
+            Err(error) => error,
+        };
+        let unknown = error.code() == Some(ErrorCode::UnknownTopicOrPartition);
+        let most = if unknown {
+            patience.min(NEWS)
+        } else {
+            patience
+        };
+        if !error.retriable() || elapsed(begun) >= most {
+            return Err(failed(&error));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn find_ends(
-    client: &zweig_client::kafka::Client,
+    client: &Client,
     partitions: impl Iterator<Item = &TopicPartition>,
 ) -> anyhow::Result<BTreeMap<TopicPartition, i64>> {
     let wanted: BTreeMap<_, _> = partitions.map(|p| (p.clone(), Position::Latest)).collect();
@@ -129,17 +170,15 @@ async fn print_records(
     let json = context.output().is_json();
     let mut left = args.max_messages.unwrap_or(u64::MAX);
     let mut text = Vec::new();
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::with_reader()?;
     while left > 0 && !(args.exit_at_end && at_end(consumer, ends)) {
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
         let records = tokio::select! {
-            records = consumer.poll(Duration::from_millis(500)) => records,
+            records = consumer.poll_up_to(most, PAUSE) => records,
             _ = signals.told() => return Ok(()),
         };
         text.clear();
         for record in records.map_err(|e| failed(&e))? {
-            if left == 0 {
-                break;
-            }
             left -= 1;
             if json {
                 serde_json::to_writer(&mut text, &to_json(&record))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
-use zweig_client::ensemble::{Ensemble, Options};
+use zweig_client::ensemble::{Auth, Ensemble, Error, Options};
 
 use crate::output::{Color, Format, Output};
 
@@ -16,32 +16,50 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Context {
-    /// The ensemble: host:port of its nodes by commas, and the path that `/` stands for.
+    /// The ensemble: its nodes by commas, and the path that `/` stands for.
     #[arg(
         long,
         global = true,
         env = "ZWEIG_SERVER",
+        hide_env_values = true,
         default_value = "127.0.0.1:2181",
         value_name = "HOST:PORT[,..][/CHROOT]"
     )]
     pub server: String,
-    /// How long to look for a node that answers, in seconds.
+    /// Whom to be towards the ensemble, as `digest:user:password`; may be given many times.
     #[arg(
         long,
         global = true,
-        env = "ZWEIG_TIMEOUT",
-        default_value_t = 10,
-        value_name = "SECONDS"
+        env = "ZWEIG_AUTH",
+        hide_env_values = true,
+        value_name = "SCHEME:CREDENTIAL",
+        value_parser = auth
     )]
+    pub auth: Vec<Auth>,
+    /// How long to look for a node that answers, in seconds.
+    #[arg(long, global = true, env = "ZWEIG_TIMEOUT", hide_env_values = true)]
+    #[arg(default_value_t = 10, value_name = "SECONDS")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// For people, or for programs: JSON, one document per line where several are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Colour on a terminal, always or never.
+    /// When to colour; `auto`: on a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     color: Color,
+}
+
+fn auth(text: &str) -> Result<Auth, String> {
+    match text.split_once(':') {
+        Some(("digest", id)) if id.contains(':') => Ok(Auth {
+            scheme: "digest".to_owned(),
+            id: id.to_owned(),
+        }),
+        // Not with the text itself, which may hold a password.
+        _ => Err("write it as digest:user:password; there is no other scheme".to_owned()),
+    }
 }
 
 impl Context {
@@ -63,6 +81,7 @@ impl Context {
         let mut options = Options::parse(&self.server).context("--server")?;
         options.connect_timeout = self.patience();
         options.request_timeout = self.patience();
+        options.auth.clone_from(&self.auth);
         Ok(options)
     }
 
@@ -82,6 +101,7 @@ impl Context {
     where
         F: Future<Output = anyhow::Result<T>>,
     {
+        let chroot = self.options()?.chroot;
         let ensemble = self.connect().await?;
         let done = work(ensemble.clone()).await;
         if tokio::time::timeout(FAREWELL, ensemble.close())
@@ -90,7 +110,12 @@ impl Context {
         {
             tracing::debug!("the session was not closed and ends by its timeout");
         }
-        done
+        match done {
+            Err(failed) if !chroot.is_empty() && names_a_path(&failed) => {
+                Err(failed.context(format!("below {chroot}, the chroot of --server")))
+            }
+            done => done,
+        }
     }
 
     /// Runs a tool: a small runtime, and the log on standard error, warnings and up.
@@ -111,6 +136,13 @@ impl Context {
         runtime.shutdown_background();
         done
     }
+}
+
+fn names_a_path(failed: &anyhow::Error) -> bool {
+    matches!(
+        failed.downcast_ref(),
+        Some(Error::NoNode(_) | Error::NodeExists(_))
+    )
 }
 
 /// Sends the log to standard error; `RUST_LOG` says what of it, else `default`.

@@ -4,7 +4,7 @@ use std::io::{Read, stdin};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use zweig_client::ensemble::{CreateMode, Ensemble, Error, SessionState};
+use zweig_client::ensemble::{Acl, CreateMode, Ensemble, Error, Permissions, SessionState};
 
 use crate::context::Context;
 use crate::output::{Output, Tone};
@@ -26,6 +26,37 @@ pub struct Args {
     /// Create missing parents as well.
     #[arg(short, long)]
     parents: bool,
+    /// Who may do what: permissions out of `cdrwa` to `world:anyone`, to whom --auth names (`auth:`), or to
+    /// `digest:user:hash`; may be given many times. Without it, everyone everything.
+    #[arg(long, value_name = "SCHEME:ID:PERMISSIONS", value_parser = acl)]
+    acl: Vec<Acl>,
+}
+
+/// As ZooKeeper's shell has it; what follows the last colon are the permissions.
+fn acl(text: &str) -> Result<Acl, String> {
+    let (who, letters) = text
+        .rsplit_once(':')
+        .ok_or("write it as scheme:id:permissions")?;
+    let (scheme, id) = who.split_once(':').unwrap_or((who, ""));
+    let mut permissions = 0;
+    for letter in letters.chars() {
+        permissions |= match letter {
+            'r' => Permissions::READ.0,
+            'w' => Permissions::WRITE.0,
+            'c' => Permissions::CREATE.0,
+            'd' => Permissions::DELETE.0,
+            'a' => Permissions::ADMIN.0,
+            other => return Err(format!("'{other}' is no permission; they are c d r w a")),
+        };
+    }
+    if permissions == 0 || scheme.is_empty() {
+        return Err("write it as scheme:id:permissions, with one permission or more".to_owned());
+    }
+    Ok(Acl {
+        permissions: Permissions(permissions),
+        scheme: scheme.to_owned(),
+        id: id.to_owned(),
+    })
 }
 
 /// Creates the znode and prints its path.
@@ -43,7 +74,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             if args.parents {
                 ensemble.create_parents(&args.path).await?;
             }
-            let created = ensemble.create(&args.path, data, mode).await?;
+            let created = ensemble
+                .create_with_acl(&args.path, data, mode, args.acl)
+                .await?;
             let signals = Signals::listen()?;
             if output.is_json() {
                 output.json(&created)?;
@@ -84,4 +117,33 @@ pub fn data_of(argument: &str) -> anyhow::Result<Bytes> {
         .read_to_end(&mut data)
         .context("cannot read standard input")?;
     Ok(data.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_list_is_written_as_zookeepers_shell_has_it() {
+        let parsed = acl("digest:ada:h=:rw").expect("parses");
+        assert_eq!(
+            (parsed.scheme.as_str(), parsed.id.as_str()),
+            ("digest", "ada:h=")
+        );
+        assert_eq!(parsed.permissions, Permissions(3));
+        assert_eq!(
+            acl("auth::cdrwa").expect("parses").permissions,
+            Permissions::ALL
+        );
+        assert_eq!(acl("auth:cdrwa").expect("parses").id, "");
+        for bad in [
+            "",
+            "world:anyone",
+            "world:anyone:x",
+            ":a:r",
+            "world:anyone:",
+        ] {
+            assert!(acl(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -11,11 +11,13 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed, for a reason that no other code has
-  2  the command line is wrong
+  2  the command line, or what it asks for, is wrong
   3  not found
-  4  conflict: it exists, has children, has another version, or the caller is fenced
+  4  conflict: it exists, has children, has another version; the port or the folder is in use
   5  no node reached, or no quorum: certainly not done, try again
-  6  outcome unknown: it was sent and the answer was lost; look before trying again";
+  6  outcome unknown: it was sent and the answer was lost; look before trying again
+  7  not allowed: an access list says no, or the credentials are wrong
+  130  ended by a second Ctrl-C";
 
 /// The exit codes by name; see [`EXIT_CODES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Code {
     Unavailable = 5,
     /// Sent, and the answer was lost.
     OutcomeUnknown = 6,
+    /// The caller may not do this.
+    NotAllowed = 7,
 }
 
 /// A failure that chooses its exit code.
@@ -43,6 +47,8 @@ pub struct Failure {
     pub code: Code,
     /// What is told.
     pub message: String,
+    /// What to do about it, on a line of its own.
+    pub hint: Option<&'static str>,
 }
 
 impl Failure {
@@ -51,6 +57,7 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            hint: None,
         }
         .into()
     }
@@ -82,7 +89,33 @@ pub fn report(failed: &anyhow::Error) -> ExitCode {
     }
     // There is nobody left to tell if this fails too.
     let _ = writeln!(stderr(), "{label}: {told}");
+    if let Some(hint) = hint(failed) {
+        let _ = writeln!(stderr(), "{hint}");
+    }
     ExitCode::from(code_of(failed) as u8)
+}
+
+/// What somebody who sees this error for the first time would do next.
+fn hint(failed: &anyhow::Error) -> Option<&'static str> {
+    const NO_NODE: &str = "Is a coordinator's client port there, and do most coordinators run? --server or \
+        ZWEIG_SERVER says where to look; `zweig dev` starts a cluster.";
+    const UNKNOWN: &str = "It may have been done: look before trying again.";
+    const NOT_ALLOWED: &str = "--auth digest:user:password says who you are.";
+    for cause in failed.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.hint;
+        }
+        match cause.downcast_ref::<Error>() {
+            Some(Error::Unavailable(_) | Error::NotDone(_)) => return Some(NO_NODE),
+            Some(Error::OutcomeUnknown(_)) => return Some(UNKNOWN),
+            Some(Error::NoAuth(_)) => return Some(NOT_ALLOWED),
+            _ => {}
+        }
+        if let Some(ConnectError::Unavailable { .. }) = cause.downcast_ref() {
+            return Some(NO_NODE);
+        }
+    }
+    None
 }
 
 fn code_of(failed: &anyhow::Error) -> Code {
@@ -99,6 +132,7 @@ fn code_of(failed: &anyhow::Error) -> Code {
         match cause.downcast_ref::<ConnectError>() {
             Some(ConnectError::BadOptions(_)) => return Code::Usage,
             Some(ConnectError::Unavailable { .. }) => return Code::Unavailable,
+            Some(ConnectError::AuthFailed(_)) => return Code::NotAllowed,
             Some(_) => return Code::Failed,
             None => {}
         }
@@ -116,7 +150,8 @@ fn of_ensemble(error: &Error) -> Code {
         | Error::Fenced(_) => Code::Conflict,
         Error::NotDone(_) | Error::Unavailable(_) | Error::NoSpace(_) => Code::Unavailable,
         Error::OutcomeUnknown(_) => Code::OutcomeUnknown,
-        Error::BadArguments(_) => Code::Usage,
+        Error::BadArguments(_) | Error::InvalidAcl(_) => Code::Usage,
+        Error::NoAuth(_) | Error::AuthFailed(_) => Code::NotAllowed,
         _ => Code::Failed,
     }
 }
@@ -143,6 +178,10 @@ mod tests {
         assert_eq!(
             code_of(&Error::NotDone("no quorum".into()).into()),
             Code::Unavailable
+        );
+        assert_eq!(
+            code_of(&Error::NoAuth("/a".into()).into()),
+            Code::NotAllowed
         );
         assert_eq!(code_of(&anyhow::anyhow!("odd")), Code::Failed);
         assert_eq!(code_of(&Failure::error(Code::Usage, "x")), Code::Usage);

@@ -69,7 +69,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         Command::Describe { group } => describe(&context, &admin, &group).await,
         Command::Delete { group } => {
             admin.delete_group(&group).await.map_err(|e| failed(&e))?;
-            Ok(context.output().line(&format!("deleted group {group}"))?)
+            let output = context.output();
+            if output.is_json() {
+                return Ok(output.json(&serde_json::json!({ "deleted": group }))?);
+            }
+            Ok(output.line(&format!("deleted group {group}"))?)
         }
     }
 }

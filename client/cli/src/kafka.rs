@@ -15,10 +15,28 @@ pub struct Brokers {
         short = 'b',
         global = true,
         env = "ZWEIG_BOOTSTRAP",
+        hide_env_values = true,
         default_value = "127.0.0.1:9092",
-        value_name = "HOST:PORT[,..]"
+        value_name = "HOST:PORT[,..]",
+        value_parser = addresses
     )]
     pub bootstrap: String,
+}
+
+/// `host:port`, several by commas; the whole text again if it is that.
+fn addresses(text: &str) -> Result<String, String> {
+    let mut addresses = text.split(',').map(str::trim).peekable();
+    while let Some(address) = addresses.next() {
+        let last_is_empty = address.is_empty() && addresses.peek().is_none() && text.contains(':');
+        let port = address
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty());
+        let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) && !last_is_empty {
+            return Err(format!("'{address}' is not host:port"));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 impl Brokers {
@@ -37,9 +55,39 @@ impl Brokers {
     }
 }
 
-/// The exit code that goes with an error of the brokers.
+/// The exit code that goes with an error of the brokers, and what to do about it.
 pub fn failed(error: &KafkaError) -> anyhow::Error {
-    Failure::error(code_of(error), error.to_string())
+    Failure {
+        code: code_of(error),
+        message: error.to_string(),
+        hint: hint(error),
+    }
+    .into()
+}
+
+fn hint(error: &KafkaError) -> Option<&'static str> {
+    Some(match error {
+        KafkaError::Unreachable { .. } => {
+            "Is that a broker's port (not a coordinator's), and does it run? --bootstrap or ZWEIG_BOOTSTRAP says \
+             where to look; `zweig dev` starts a cluster."
+        }
+        KafkaError::Disconnected { .. } | KafkaError::TimedOut { .. } => {
+            "It may have been done: look before trying again."
+        }
+        KafkaError::Broker { code, .. } => match code {
+            ErrorCode::UnknownTopicOrPartition => "`zweig topic list` shows the topics there are.",
+            ErrorCode::GroupIdNotFound => "`zweig group list` shows the groups there are.",
+            ErrorCode::NonEmptyGroup => "It has members: stop its consumers first.",
+            ErrorCode::InvalidReplicationFactor => {
+                "`zweig broker list` shows the brokers there are."
+            }
+            ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
+                "`zweig topic describe` shows which replicas are in sync; the topic wants more of them."
+            }
+            _ => return None,
+        },
+        _ => return None,
+    })
 }
 
 fn code_of(error: &KafkaError) -> Code {
@@ -57,6 +105,16 @@ fn code_of(error: &KafkaError) -> Code {
             | ErrorCode::IllegalGeneration
             | ErrorCode::FencedInstanceId => Code::Conflict,
             ErrorCode::RequestTimedOut => Code::OutcomeUnknown,
+            ErrorCode::InvalidTopicException
+            | ErrorCode::InvalidPartitions
+            | ErrorCode::InvalidReplicationFactor
+            | ErrorCode::InvalidReplicaAssignment
+            | ErrorCode::InvalidConfig
+            | ErrorCode::InvalidRequest
+            | ErrorCode::InvalidGroupId => Code::Usage,
+            ErrorCode::TopicAuthorizationFailed
+            | ErrorCode::GroupAuthorizationFailed
+            | ErrorCode::ClusterAuthorizationFailed => Code::NotAllowed,
             code if code.is_retriable() => Code::Unavailable,
             _ => Code::Failed,
         },
@@ -83,4 +141,24 @@ pub fn unescape(text: &str) -> String {
         }
     }
     plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_hosts_with_ports() {
+        for good in ["a:1", "a:1,b:2", "a:1, b:2,", "[::1]:9092"] {
+            assert_eq!(addresses(good), Ok(good.to_owned()));
+        }
+        for bad in ["", "a", "a:", ":1", "a:0", "a:70000", "a:1,,b:2", "a:1,b"] {
+            assert!(addresses(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn escapes_stand_for_what_they_name() {
+        assert_eq!(unescape(r"a\tb\n\\\x"), "a\tb\n\\\\x");
+    }
 }

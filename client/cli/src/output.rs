@@ -2,7 +2,7 @@
 //!
 //! Every function returns the error of the write: a reader that has gone away ends the program.
 
-use std::io::{self, IsTerminal, Write, stdout};
+use std::io::{self, IsTerminal, Write, stderr, stdout};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -11,20 +11,16 @@ use serde::Serialize;
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    // No doc lines: `--help` would give each a line.
     Table,
-    /// For programs.
     Json,
 }
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set.
     Auto,
-    /// Even into a file.
     Always,
-    /// Not even on a terminal.
     Never,
 }
 
@@ -133,6 +129,11 @@ impl Output {
     pub fn table(self, table: &Table) -> io::Result<()> {
         self.bytes(table.render(self).as_bytes())
     }
+}
+
+/// Tells people something beside the result, on standard error. If nobody reads that, nobody is told.
+pub fn note(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// A cell: text and what it means.

@@ -15,6 +15,7 @@ use zweig_client::kafka::{KafkaError, Producer, ProducerOptions, ProducerRecord}
 use crate::clock::{elapsed, now};
 use crate::context::Context;
 use crate::kafka::{Brokers, failed};
+use crate::output::note;
 
 /// Deliveries awaited at once before reading on waits.
 const AWAITED: usize = 100_000;
@@ -91,7 +92,10 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     producer.close().await;
     let sent = read?;
     if let Some((count, error)) = refused {
-        eprintln!("{count} of {} records were not acknowledged", sent.records);
+        note(&format!(
+            "{count} of {} records were not acknowledged",
+            sent.records
+        ));
         return Err(failed(&error));
     }
     report(&context, &args, sent, begun)
@@ -147,7 +151,11 @@ async fn send_lines(
         }
         if !args.quiet && sent.records % 1024 == 0 && elapsed(told) >= PROGRESS {
             told = now();
-            eprintln!("{} records read after {:.0?}", sent.records, elapsed(begun));
+            note(&format!(
+                "{} records read after {:.0?}",
+                sent.records,
+                elapsed(begun)
+            ));
         }
     }
 }
@@ -188,10 +196,10 @@ fn report(context: &Context, args: &Args, sent: Sent, begun: Instant) -> anyhow:
         }))?);
     }
     if !args.quiet {
-        eprintln!(
+        note(&format!(
             "{} records, {} bytes, acknowledged by {} in {took:.2?}",
             sent.records, sent.bytes, args.topic
-        );
+        ));
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! SIGINT and SIGTERM, listened to from one moment on: what goes on by itself begins to listen before it
 //! says anything, so that whoever reads that may end it at once.
 
+use std::io::{Stdout, stdout};
 use std::process::{exit, id};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal as Number, getppid, set_parent_process_death_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Code, Failure};
@@ -16,6 +19,7 @@ const INTERRUPTED: i32 = 130;
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    reader: Option<AsyncFd<Stdout>>,
 }
 
 impl Signals {
@@ -27,7 +31,25 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
+            reader: None,
         })
+    }
+
+    /// As [`Signals::listen`]; that the reader of standard output has gone away (`| head`) counts as a signal too, for
+    /// what may not write anything for a long time.
+    ///
+    /// # Errors
+    /// As [`Signals::listen`].
+    pub fn with_reader() -> anyhow::Result<Self> {
+        let mut signals = Self::listen()?;
+        // A file has no reader.
+        #[allow(
+            deprecated,
+            reason = "sound here: standard output stays open, the same, as long as the process"
+        )]
+        let reader = AsyncFd::with_interest(stdout(), Interest::ERROR);
+        signals.reader = reader.ok();
+        Ok(signals)
     }
 
     /// The name of the next signal; one more after it ends the process at once.
@@ -38,7 +60,15 @@ impl Signals {
     }
 
     async fn next(&mut self) -> &'static str {
+        let reader = &self.reader;
+        let reader_gone = async {
+            match reader {
+                Some(reader) => reader.ready(Interest::ERROR).await.map(drop),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            _ = reader_gone => "reader gone",
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }

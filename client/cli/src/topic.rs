@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Serialize;
 use zweig_client::kafka::Admin;
 use zweig_client::kafka::admin::NewTopic;
@@ -110,7 +112,10 @@ fn said(context: &Context, what: &str, topic: &str) -> anyhow::Result<()> {
     if output.is_json() {
         output.json(&serde_json::json!({ what: topic }))?;
     } else {
-        output.line(&format!("{what} topic {topic}"))?;
+        output.line(&match what {
+            "exists" => format!("topic {topic} exists"),
+            done => format!("{done} topic {topic}"),
+        })?;
     }
     Ok(())
 }
@@ -125,7 +130,9 @@ async fn run_create(context: &Context, admin: &Admin, create: Create) -> anyhow:
     };
     let exists = zweig_client::kafka::ErrorCode::TopicAlreadyExists;
     match admin.create_topic(&topic).await {
-        Err(error) if create.if_not_exists && error.code() == Some(exists) => Ok(()),
+        Err(error) if create.if_not_exists && error.code() == Some(exists) => {
+            said(context, "exists", &topic.name)
+        }
         Err(error) => Err(failed(&error)),
         Ok(()) => said(context, "created", &topic.name),
     }
@@ -185,13 +192,9 @@ async fn describe(context: &Context, admin: &Admin, topic: Option<String>) -> an
             output.json(&described(&topic, configs))?;
             continue;
         }
-        let settings: Vec<String> = configs.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        output.line(&format!(
-            "topic {}  id {}  {}",
-            topic.name,
-            topic.id,
-            settings.join("  ")
-        ))?;
+        let settings: String = configs.iter().map(|(k, v)| format!("  {k}={v}")).collect();
+        let (name, id) = (&topic.name, topic_id(&topic));
+        output.line(&format!("topic {name}  id {id}{settings}"))?;
         output.table(&table(&topic))?;
     }
     Ok(())
@@ -209,7 +212,7 @@ fn described(topic: &TopicMetadata, configs: BTreeMap<String, String>) -> Descri
     });
     Described {
         topic: &topic.name,
-        id: topic.id.to_string(),
+        id: topic_id(topic),
         internal: topic.internal,
         configs,
         partitions: partitions.collect(),
@@ -233,6 +236,11 @@ fn table(topic: &TopicMetadata) -> Table {
         ]);
     }
     table
+}
+
+/// A topic's id as Kafka's tools and the tree have it.
+fn topic_id(topic: &TopicMetadata) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(topic.id.as_bytes())
 }
 
 fn ids(ids: &[i32]) -> String {

@@ -51,7 +51,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             if picture.nodes.is_empty() && !args.watch {
                 return Err(Error::NoNode(args.path.clone()).into());
             }
-            let mut signals = Signals::listen()?;
+            let mut signals = Signals::with_reader()?;
             picture.show(output, args.watch)?;
             if !args.watch {
                 return Ok(());

@@ -4,7 +4,7 @@ use serde::Serialize;
 use zweig_client::ensemble::{ChangeKind, Error, Stat, WatchItem};
 
 use crate::context::Context;
-use crate::output::{JsonData, Output, Tone, preview};
+use crate::output::{JsonData, Output, Tone, note, preview};
 use crate::signals::Signals;
 
 /// Characters of data shown on a line.
@@ -64,7 +64,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let output = context.output();
     context
         .with_session(|ensemble| async move {
-            let mut signals = Signals::listen()?;
+            let mut signals = Signals::with_reader()?;
             let mut changes = ensemble.watch_from(&args.path, !args.alone, args.after)?;
             let mut left = args.count.unwrap_or(u64::MAX);
             while left > 0 {
@@ -75,8 +75,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
                 match item {
                     None => return Err(Error::Protocol("the watch was refused".into()).into()),
                     Some(WatchItem::Reset) if args.after.is_some() => {
-                        let told = "that zxid is no longer kept: changes from now on";
-                        tracing::warn!("{told}");
+                        note("that zxid is not, or no longer, kept: changes from now on");
                     }
                     Some(change @ WatchItem::Change { .. }) => {
                         print(output, &change)?;

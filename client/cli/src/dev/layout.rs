@@ -134,10 +134,10 @@ impl Layout {
     }
 
     /// Creates the folders and writes the configuration files, `myid` among them. Data that is
-    /// there already stays; a folder laid out for other numbers or ports is refused.
+    /// there already stays; a folder made for another number of coordinators is refused.
     ///
     /// # Errors
-    /// Any of the file system's; `InvalidInput` for a folder of another layout.
+    /// Any of the file system's; `InvalidInput` for such a folder.
     pub fn write(&self) -> io::Result<()> {
         fs::create_dir_all(&self.root)?;
         self.claim()?;

@@ -11,9 +11,10 @@ mod picture;
 mod process;
 mod screen;
 
-use std::io::{IsTerminal, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -24,11 +25,19 @@ use layout::{Layout, Ports};
 use picture::Picture;
 use process::{Process, Role};
 
+use crate::clock::{elapsed, now};
+use crate::failure::{Code, Failure};
+use crate::output::note;
 use crate::signals::Signals;
 
 /// How long a process may take to stop cleanly before it is killed.
 const PATIENCE: Duration = Duration::from_secs(15);
 const REFRESH: Duration = Duration::from_millis(500);
+/// The same until everything is up.
+const REFRESH_STARTING: Duration = Duration::from_millis(100);
+/// How long ports may stay taken by what is just ending: children of a `zweig dev` that was killed.
+const PORTS_PATIENCE: Duration = Duration::from_secs(5);
+const UNDERSTOOD: &str = "understood: kill|start broker|coordinator N";
 
 /// A whole local cluster as separate processes, with one screen of status.
 ///
@@ -82,33 +91,59 @@ pub async fn run(args: Args) -> Result<()> {
         brokers: args.brokers,
         ports: args.port_base.map_or(Ports::USUAL, Ports::from_base),
     };
-    ports_are_free(&layout)?;
+    let _alone = alone_in(&layout.root)?;
     layout
         .write()
         .with_context(|| format!("cannot lay out {}", layout.root.display()))?;
+    wait_for_ports(&layout).await?;
     let mut signals = Signals::listen()?;
     let mut cluster = Cluster::start(layout)?;
     let ended = cluster.watch(&mut signals).await;
-    println!("\nstopping: brokers, then coordinators");
+    show("\nstopping: brokers, then coordinators\n");
     cluster.stop().await;
     ended
 }
 
-fn ports_are_free(layout: &Layout) -> Result<()> {
+/// Two clusters in one folder would destroy it; the lock goes with this process, however it ends.
+fn alone_in(root: &Path) -> Result<File> {
+    fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    let path = root.join("lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let folder = root.display();
+        let why = format!("another `zweig dev` runs in {folder}; stop it, or take another --data");
+        return Err(Failure::error(Code::Conflict, why));
+    }
+    Ok(file)
+}
+
+async fn wait_for_ports(layout: &Layout) -> Result<()> {
+    let begun = now();
+    let mut told = false;
+    while let Some((port, taken)) = taken_port(layout) {
+        if taken.kind() != ErrorKind::AddrInUse || elapsed(begun) > PORTS_PATIENCE {
+            let why = format!(
+                "port {port} cannot be had ({taken}): is another cluster running? --port-base takes other ports"
+            );
+            return Err(Failure::error(Code::Conflict, why));
+        }
+        if !std::mem::replace(&mut told, true) {
+            note(&format!("waiting for port {port}, which is in use"));
+        }
+        tokio::time::sleep(REFRESH_STARTING).await;
+    }
+    Ok(())
+}
+
+fn taken_port(layout: &Layout) -> Option<(u16, io::Error)> {
     let ports = layout.ports;
     let coordinators = [ports.client, ports.quorum, ports.election];
-    let wanted = coordinators
+    let mut wanted = coordinators
         .into_iter()
         .flat_map(|first| first..first + layout.nodes)
         .chain(ports.broker..ports.broker + layout.brokers);
-    for port in wanted {
-        if let Err(taken) = TcpListener::bind(("127.0.0.1", port)) {
-            bail!(
-                "port {port} cannot be had ({taken}): is another cluster running? --port-base takes other ports"
-            );
-        }
-    }
-    Ok(())
+    wanted.find_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).err()?)))
 }
 
 /// The processes, and what is known of them.
@@ -117,6 +152,8 @@ struct Cluster {
     processes: Vec<Process>,
     picture: Picture,
     drawn: String,
+    /// The answer to what was typed last.
+    said: String,
     was_ready: bool,
     terminal: bool,
 }
@@ -141,20 +178,28 @@ impl Cluster {
             processes,
             picture,
             drawn: String::new(),
+            said: String::new(),
             was_ready: false,
-            terminal: std::io::stdout().is_terminal(),
+            terminal: io::stdout().is_terminal(),
         })
     }
 
     /// Until somebody wants to stop, or nothing runs any more.
     async fn watch(&mut self, signals: &mut Signals) -> Result<()> {
         let mut typed = Some(BufReader::new(tokio::io::stdin()).lines());
-        let mut refresh = tokio::time::interval(REFRESH);
         loop {
+            let pause = if self.was_ready {
+                REFRESH
+            } else {
+                REFRESH_STARTING
+            };
             tokio::select! {
                 _ = signals.told() => return Ok(()),
-                line = next_line(&mut typed) => self.obey(&line),
-                _ = refresh.tick() => {
+                line = next_line(&mut typed) => {
+                    self.said = self.obey(&line);
+                    self.drawn.clear();
+                }
+                () = tokio::time::sleep(pause) => {
                     self.notice_ends();
                     if self.processes.iter().all(|process| process.pid().is_none()) {
                         bail!("every process has ended; their logs are in {}", self.layout.root.display());
@@ -172,51 +217,58 @@ impl Cluster {
                 let how = process
                     .ended()
                     .map_or_else(String::new, |how| how.to_string());
-                println!(
+                note(&format!(
                     "{} ended: {how} (log: {})",
                     process.role(),
                     process.log().display()
-                );
+                ));
             }
         }
     }
 
     fn draw(&mut self) {
         let ready = self.picture.is_ready(&self.layout);
-        let text = screen::render(&self.layout, &self.processes, &self.picture);
+        let mut text = screen::render(&self.layout, &self.processes, &self.picture);
         if self.terminal {
-            if text != self.drawn {
-                print!("\x1b[H\x1b[2J{text}\n> ");
-                let _ = std::io::stdout().flush();
+            if !self.said.is_empty() {
+                text.push_str(&format!("{}\n", self.said));
             }
+            show(&screen::update(&self.drawn, &text));
         } else if ready && !self.was_ready {
-            print!("{text}");
+            show(&text);
         }
         self.was_ready |= ready;
         self.drawn = text;
     }
 
-    /// `kill|start broker|coordinator N`; anything else is told what is understood.
-    fn obey(&mut self, line: &str) {
+    /// `kill|start broker|coordinator N`; the answer.
+    fn obey(&mut self, line: &str) -> String {
+        // What was killed a moment ago can be started.
+        self.notice_ends();
         let words: Vec<_> = line.split_whitespace().collect();
-        let role = match words[..] {
-            [_, "broker", id] => id.parse().ok().map(Role::Broker),
-            [_, "coordinator", node] => node.parse().ok().map(Role::Coordinator),
-            _ => None,
+        let (verb, role) = match words[..] {
+            [] => return String::new(),
+            [verb, "broker", id] => (verb, id.parse().ok().map(Role::Broker)),
+            [verb, "coordinator", node] => (verb, node.parse().ok().map(Role::Coordinator)),
+            _ => return UNDERSTOOD.to_owned(),
         };
         let process = role.and_then(|role| self.processes.iter_mut().find(|p| p.role() == role));
-        self.drawn.clear();
-        match (words.first(), process) {
-            (Some(&"kill"), Some(process)) => process.kill(),
-            (Some(&"start"), Some(process)) if process.pid().is_none() => {
-                if let Err(failed) = process.restart() {
-                    eprintln!("{failed:#}");
-                }
+        let Some(process) = process else {
+            return format!("there is no {} {}; {UNDERSTOOD}", words[1], words[2]);
+        };
+        let (name, runs) = (process.role(), process.pid().is_some());
+        match verb {
+            "kill" if runs => {
+                process.kill();
+                format!("killed {name}; `start {name}` brings it back")
             }
-            (None, _) => {}
-            _ => eprintln!(
-                "understood: kill broker N, kill coordinator N, start broker N, start coordinator N"
-            ),
+            "start" if !runs => match process.restart() {
+                Ok(()) => format!("started {name}"),
+                Err(failed) => format!("{failed:#}"),
+            },
+            "kill" => format!("{name} is dead already"),
+            "start" => format!("{name} runs already"),
+            _ => UNDERSTOOD.to_owned(),
         }
     }
 
@@ -234,6 +286,12 @@ impl Cluster {
         )
         .await;
     }
+}
+
+/// Onto standard output; a terminal that is gone ends nothing.
+fn show(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The next line typed; pends for ever once the input has ended.

@@ -1,5 +1,6 @@
 //! The one screen, drawn as text from what is known. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::layout::Layout;
@@ -8,6 +9,8 @@ use super::process::{Process, Role};
 
 /// Topics shown before the rest is only counted.
 const TOPICS_SHOWN: usize = 12;
+/// Columns of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
 
 /// The whole screen.
 #[must_use]
@@ -41,7 +44,7 @@ fn pid_of(processes: &[Process], role: Role) -> String {
 fn coordinators(out: &mut String, layout: &Layout, processes: &[Process], picture: &Picture) {
     let _ = writeln!(
         out,
-        "ENSEMBLE       {:<17}{:<12}{:<11}{:>5} {:>10} {:>9}",
+        "ENSEMBLE       {:<17}{:<12}{:<11}{:>5} {:>10} {:>8}",
         "address", "process", "role", "term", "zxid", "sessions"
     );
     for (node, status) in (1..=layout.nodes).zip(&picture.nodes) {
@@ -51,7 +54,7 @@ fn coordinators(out: &mut String, layout: &Layout, processes: &[Process], pictur
         let _ = match status {
             Some(s) => writeln!(
                 out,
-                "{:<11}{:>5} {:>10} {:>9}",
+                "{:<11}{:>5} {:>#10x} {:>8}",
                 s.role, s.term, s.zxid, s.sessions
             ),
             None => writeln!(out, "no answer"),
@@ -100,18 +103,51 @@ fn topics(out: &mut String, tree: &Tree) {
         "\nTOPICS         per partition: leader(epoch) of its in-sync replicas"
     );
     for (name, partitions) in tree.topics.iter().take(TOPICS_SHOWN) {
-        let shown: Vec<_> = partitions.values().take(6).map(partition).collect();
-        let rest = partitions.len().saturating_sub(shown.len());
-        let more = if rest > 0 {
-            format!("  and {rest} more")
-        } else {
-            String::new()
-        };
-        let _ = writeln!(out, "{name:<15}{}{more}", shown.join("  "));
+        let _ = writeln!(out, "{}", topic(name, partitions));
     }
     if tree.topics.len() > TOPICS_SHOWN {
         let _ = writeln!(out, "and {} more topics", tree.topics.len() - TOPICS_SHOWN);
     }
+}
+
+/// As many partitions as there is room for; at least one.
+fn topic(name: &str, partitions: &BTreeMap<i32, Partition>) -> String {
+    let mut line = format!("{name:<15}");
+    for (shown, state) in partitions.values().enumerate() {
+        let state = partition(state);
+        let more = partitions.len() - shown;
+        // Room for the count that stands for the rest, unless this is the last one.
+        let reserved = if more == 1 {
+            0
+        } else {
+            format!("  and {more} more").len()
+        };
+        if shown > 0 && line.chars().count() + 2 + state.len() + reserved > WIDTH {
+            line.push_str(&format!("  and {more} more"));
+            return line;
+        }
+        line.push_str(if shown == 0 && name.len() < 15 {
+            ""
+        } else {
+            "  "
+        });
+        line.push_str(&state);
+    }
+    line
+}
+
+/// What to write so that a terminal that shows `drawn` shows `text`. While only lines change and their number stays, the
+/// line being typed below them is left alone.
+#[must_use]
+pub fn update(drawn: &str, text: &str) -> String {
+    if drawn == text {
+        return String::new();
+    }
+    if drawn.lines().count() != text.lines().count() {
+        return format!("\x1b[H\x1b[2J{text}\n> ");
+    }
+    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b7\x1b[H{lines}\x1b8")
 }
 
 fn partition(partition: &Partition) -> String {
@@ -136,5 +172,35 @@ mod tests {
         };
         assert_eq!(partition(&state(3)), "3(7) of 1,3");
         assert_eq!(partition(&state(-1)), "none of 1,3");
+    }
+
+    #[test]
+    fn a_topic_fits_the_terminal_and_says_what_is_left_out() {
+        let state = Partition {
+            leader: 1,
+            leader_epoch: 12,
+            isr: vec![1, 2, 3],
+        };
+        let partitions = |count| (0..count).map(|index| (index, state.clone())).collect();
+        let all = topic("orders", &partitions(3));
+        assert_eq!(
+            all,
+            "orders         1(12) of 1,2,3  1(12) of 1,2,3  1(12) of 1,2,3"
+        );
+        let some = topic("__consumer_offsets", &partitions(50));
+        assert!(
+            some.ends_with("  and 47 more") && some.len() <= WIDTH,
+            "{some}"
+        );
+    }
+
+    #[test]
+    fn what_is_typed_stays_while_the_lines_above_change() {
+        assert_eq!(update("a\nb\n", "a\nb\n"), "");
+        assert_eq!(
+            update("a\nb\n", "a\nc\n"),
+            "\x1b7\x1b[Ha\x1b[K\nc\x1b[K\n\x1b8"
+        );
+        assert!(update("", "a\n").ends_with("a\n\n> "));
     }
 }

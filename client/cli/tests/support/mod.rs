@@ -27,9 +27,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ports::Ports;
-use process::Owned;
-pub use process::{PATIENCE, Talk, Timed, run, succeeded, wait_for, wait_until};
+pub use ports::Ports;
+pub use process::{Owned, PATIENCE, Talk, Timed, print_logs, run, succeeded, wait_for, wait_until};
 
 /// The binary under test.
 pub const ZWEIG: &str = env!("CARGO_BIN_EXE_zweig");
@@ -420,7 +419,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.kill_everything();
         if std::thread::panicking() {
-            process::print_logs(self.folder.path());
+            print_logs(self.folder.path());
         }
     }
 }

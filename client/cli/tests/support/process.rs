@@ -194,7 +194,14 @@ impl Talk {
 
     /// An empty line for it.
     pub fn tell(&mut self) {
-        self.say.write_all(b"\n").expect("told");
+        self.say("");
+    }
+
+    /// A line for it.
+    pub fn say(&mut self, line: &str) {
+        self.say
+            .write_all(format!("{line}\n").as_bytes())
+            .expect("told");
     }
 
     /// The rest of what it says.
