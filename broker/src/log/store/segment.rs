@@ -324,7 +324,7 @@ impl Segment {
         self.file
             .set_len(self.size())
             .map_err(|error| FileError::new("truncate", self.path(names::LOG), error))?;
-        let largest_timestamp = self.time_index.last()?.unwrap_or(NO_TIMESTAMP);
+        let largest_timestamp = self.read_largest_timestamp()?;
         let mut progress = self.progress.lock();
         progress.largest_timestamp = largest_timestamp;
         progress.bytes_since_index_entry = 0;
@@ -334,7 +334,31 @@ impl Segment {
         Ok(())
     }
 
-    /// Replaces both indexes by what a pass over the file found.
+    /// The last word of the time index, or a batch behind the one it names.
+    fn read_largest_timestamp(&self) -> Result<TimestampEntry, FileError> {
+        let mut largest = self.time_index.last()?.unwrap_or(NO_TIMESTAMP);
+        let mut position = self.offset_index.lookup(largest.offset)?;
+        let mut window = self.window(u64::MAX, HEADERS_CHUNK);
+        loop {
+            let header = match window.header(position) {
+                Ok(Some(header)) => header,
+                Ok(None) | Err(ScanError::Batch { .. }) => return Ok(largest),
+                Err(ScanError::Io(error)) => {
+                    return Err(FileError::new("read", self.path(names::LOG), error));
+                }
+            };
+            if header.max_timestamp_ms > largest.timestamp_ms {
+                largest = TimestampEntry {
+                    timestamp_ms: header.max_timestamp_ms,
+                    offset: header.last_offset(),
+                };
+            }
+            position += header.size() as u64;
+        }
+    }
+
+    /// Replaces both indexes by what a pass over the file found. The time index ends with the largest timestamp, as
+    /// that of a closed segment has to.
     pub fn rebuild_indexes(
         &self,
         offsets: &[OffsetPosition],
@@ -350,6 +374,7 @@ impl Segment {
         for entry in timestamps {
             self.time_index.push_if_larger(*entry)?;
         }
+        self.time_index.push_if_larger(largest_timestamp)?;
         let mut progress = self.progress.lock();
         progress.largest_timestamp = largest_timestamp;
         progress.first_timestamp_ms = first_timestamp_ms;

@@ -97,6 +97,60 @@ fn timestamps_lead_to_offsets_in_every_codec() {
     assert_eq!(log.max_timestamp(i64::MAX).unwrap().unwrap().offset, 13);
 }
 
+/// Each of these batches, a millisecond apart, is found by its time.
+fn check_lookups(log: &Log, count: i64) {
+    for at in 0..count {
+        let found = log.offset_for_timestamp(1_000 + at, i64::MAX).unwrap();
+        assert_eq!(found.map(|found| found.offset), Some(at), "at {at}");
+    }
+    let last = log.max_timestamp(i64::MAX).unwrap().unwrap();
+    assert_eq!(last.offset, count - 1);
+}
+
+fn append_a_millisecond_apart(log: &TestLog, count: i64) {
+    for at in 0..count {
+        let batch = Batch {
+            timestamp_ms: 1_000 + at,
+            ..Batch::of(1)
+        };
+        log.append(&batch).unwrap();
+    }
+}
+
+#[test]
+fn lookups_by_time_survive_a_crash_and_then_a_clean_stop() {
+    let mut log = TestLog::new(small());
+    append_a_millisecond_apart(&log, 40);
+    assert!(log.segment_count() > 3);
+    check_lookups(&log, 40);
+    log.crash();
+    log.reopen(hints(false)).unwrap();
+    check_lookups(&log, 40);
+    let segments: Vec<_> = log.segments.read().values().cloned().collect();
+    for segment in segments {
+        let last = segment.time_index().last().unwrap();
+        assert_eq!(last, Some(segment.largest_timestamp()));
+    }
+    log.close().unwrap();
+    log.crash();
+    log.reopen(hints(true)).unwrap();
+    check_lookups(&log, 40);
+}
+
+/// The index says nothing of what lies behind its last entry; the batches do.
+#[test]
+fn truncation_keeps_the_largest_timestamp_of_what_stays() {
+    let log = TestLog::new(LogConfig {
+        index_interval_bytes: 250,
+        ..LogConfig::default()
+    });
+    append_a_millisecond_apart(&log, 30);
+    for end in [29, 17, 16, 15, 3, 1] {
+        log.truncate_to(end).unwrap();
+        check_lookups(&log, end);
+    }
+}
+
 /// A leader that checked less may have let it in.
 #[test]
 fn a_batch_that_lies_about_its_count_can_be_looked_up() {
