@@ -58,7 +58,6 @@ impl KafkaError for AppendError {
         match self {
             Self::Corrupt(_) => ResponseError::CorruptMessage,
             Self::InvalidRecord(_) => ResponseError::InvalidRecord,
-            Self::UnsupportedForMessageFormat(_) => ResponseError::UnsupportedForMessageFormat,
             Self::UnsupportedCompression(_) => ResponseError::UnsupportedCompressionType,
             Self::RecordTooLarge { .. } => ResponseError::MessageTooLarge,
             Self::RecordBatchTooLarge { .. } => ResponseError::RecordListTooLarge,

@@ -7,7 +7,8 @@
 use super::new_leader::produce as new_leader;
 use super::{Context, KafkaError, Reply, is_internal};
 use crate::clock;
-use crate::log::{AppendOrigin, TopicPartition};
+use crate::log::format::record_batch::{Header, ZSTD};
+use crate::log::{AppendError, AppendOrigin, TopicPartition};
 use crate::purgatory;
 use crate::replica::hosted::{Committing, Partition, PartitionError};
 use crate::wire::codec::{self, RequestError, text};
@@ -27,6 +28,9 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// First version that names the new leader beside an error.
 const CURRENT_LEADER_SINCE: i16 = 10;
+
+/// First version that may carry zstd.
+const ZSTD_SINCE: i16 = 7;
 
 /// What became of one partition: the answer so far, and the append it waits for.
 struct Appending {
@@ -119,6 +123,7 @@ fn append(
     let name = TopicPartition::new(topic, data.index);
     let appended = ctx.replicas.partition(&name).and_then(|partition| {
         let records = data.records.unwrap_or_default();
+        check_codec(version, &records)?;
         let append = partition.append_as_leader(records, AppendOrigin::Client, acks == -1)?;
         Ok((partition, append))
     });
@@ -137,6 +142,16 @@ fn append(
             answer: failed(ctx, version, &name, base, &error),
             waits_for: None,
         },
+    }
+}
+
+/// What older clients can't read, they may not write either.
+fn check_codec(version: i16, records: &[u8]) -> Result<(), AppendError> {
+    match Header::parse(records) {
+        Ok(header) if version < ZSTD_SINCE && header.compression() == ZSTD => {
+            Err(AppendError::UnsupportedCompression(ZSTD))
+        }
+        _ => Ok(()),
     }
 }
 

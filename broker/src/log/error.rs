@@ -104,9 +104,6 @@ pub enum AppendError {
     /// The batch contradicts itself or the rules.
     #[error("invalid record batch: {0}")]
     InvalidRecord(String),
-    /// A message format older than 2, or newer.
-    #[error("record batch has magic {0}, only 2 is supported")]
-    UnsupportedForMessageFormat(i8),
     /// An unknown compression codec.
     #[error("unknown compression type {0}")]
     UnsupportedCompression(u8),

@@ -33,8 +33,9 @@ pub struct CheckedBatch {
 impl From<BatchError> for AppendError {
     fn from(error: BatchError) -> AppendError {
         match error {
-            BatchError::Magic(magic) => AppendError::UnsupportedForMessageFormat(magic),
-            BatchError::LastOffsetDelta(_) => AppendError::InvalidRecord(error.to_string()),
+            BatchError::Magic(_) | BatchError::LastOffsetDelta(_) => {
+                AppendError::InvalidRecord(error.to_string())
+            }
             _ => AppendError::Corrupt(error.to_string()),
         }
     }

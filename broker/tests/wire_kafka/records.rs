@@ -91,6 +91,14 @@ async fn errors_of_produce_and_fetch_have_their_codes() {
     let last = corrupt.len() - 1;
     corrupt[last] ^= 1;
     assert_eq!(wire.produce("t", 1, Bytes::from(corrupt)).await.0, 2);
+    let mut old = batch(&["x"]).to_vec();
+    old[16] = 1;
+    assert_eq!(wire.produce("t", 1, Bytes::from(old)).await.0, 87);
+    let mut zstd = batch(&["x"]).to_vec();
+    zstd[22] |= 4;
+    let zstd = produce_of("t", Bytes::from(zstd));
+    let answer: ProduceResponse = wire.call(ApiKey::Produce, 6, &zstd).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 76);
     assert_eq!(
         wire.produce("__consumer_offsets", 1, batch(&["x"])).await.0,
         17
@@ -112,21 +120,22 @@ async fn errors_of_produce_and_fetch_have_their_codes() {
     assert_eq!(answer.error_code, 70);
 }
 
+fn produce_of(topic: &str, records: Bytes) -> ProduceRequest {
+    let partition = produce_request::PartitionProduceData::default().with_records(Some(records));
+    let topic = produce_request::TopicProduceData::default()
+        .with_name(name(topic))
+        .with_partition_data(vec![partition]);
+    ProduceRequest::default()
+        .with_acks(1)
+        .with_topic_data(vec![topic])
+}
+
 #[tokio::test]
 async fn acks_0_gets_no_answer_and_an_error_closes() {
     let broker = broker().await;
     broker.shared.create("t", &[1], &[]);
     broker.apply().await;
-    let request = |topic: &str| {
-        let partition =
-            produce_request::PartitionProduceData::default().with_records(Some(batch(&["x"])));
-        let topic = produce_request::TopicProduceData::default()
-            .with_name(name(topic))
-            .with_partition_data(vec![partition]);
-        ProduceRequest::default()
-            .with_acks(0)
-            .with_topic_data(vec![topic])
-    };
+    let request = |topic: &str| produce_of(topic, batch(&["x"])).with_acks(0);
     let mut wire = Wire::connect(broker.address()).await;
     wire.send_quietly(ApiKey::Produce, 7, &request("t"));
     let fetched = wire.fetch("t", 0, 40_000).await;

@@ -18,6 +18,8 @@ pub const LENGTH_OVERHEAD: usize = 12;
 pub const MAGIC_END: usize = 17;
 /// The only message format in use since Kafka 0.11.
 pub const MAGIC: i8 = 2;
+/// The codec's number of zstd.
+pub const ZSTD: u8 = 4;
 /// Stands for no producer id.
 pub const NO_PRODUCER_ID: i64 = -1;
 /// Stands for no sequence number.
@@ -75,7 +77,7 @@ pub enum BatchError {
     #[error("batch length {0}")]
     Length(i32),
     /// Another message format.
-    #[error("magic {0}")]
+    #[error("message format {0}, only 2 is supported")]
     Magic(i8),
     /// The checksum is of other bytes.
     #[error("stored checksum {stored:08x}, computed {computed:08x}")]
