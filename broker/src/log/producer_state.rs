@@ -108,6 +108,8 @@ pub struct Update(BTreeMap<i64, Producer>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProducerTable {
     producers: BTreeMap<i64, Producer>,
+    /// Producers with a transaction open, and its first offset: always as in `producers`.
+    open: BTreeMap<i64, i64>,
 }
 
 impl ProducerTable {
@@ -131,9 +133,9 @@ impl ProducerTable {
             }
             (entry.producer_id, producer)
         });
-        ProducerTable {
-            producers: producers.collect(),
-        }
+        let mut table = ProducerTable::default();
+        table.commit(Update(producers.collect()));
+        table
     }
 
     /// What goes into a snapshot: the last batch of each producer.
@@ -197,7 +199,13 @@ impl ProducerTable {
 
     /// The records are in the log: what `prepare` found becomes known.
     pub fn commit(&mut self, update: Update) {
-        self.producers.extend(update.0);
+        for (producer_id, producer) in update.0 {
+            match producer.txn_first_offset {
+                Some(first) => self.open.insert(producer_id, first),
+                None => self.open.remove(&producer_id),
+            };
+            self.producers.insert(producer_id, producer);
+        }
     }
 
     /// Takes over a batch from a leader or from disk.
@@ -220,18 +228,17 @@ impl ProducerTable {
 
     /// The log starts at `log_start_offset` now: transactions that began before begin there.
     pub fn advance_start(&mut self, log_start_offset: i64) {
-        for producer in self.producers.values_mut() {
-            let first = producer.txn_first_offset.as_mut();
-            if let Some(first) = first {
-                *first = (*first).max(log_start_offset);
+        for (producer_id, first) in &mut self.open {
+            *first = (*first).max(log_start_offset);
+            if let Some(producer) = self.producers.get_mut(producer_id) {
+                producer.txn_first_offset = Some(*first);
             }
         }
     }
 
     /// First offset of the oldest open transaction: readers of committed records stop there.
     pub fn first_unstable_offset(&self) -> Option<i64> {
-        let open = |producer: &Producer| producer.txn_first_offset;
-        self.producers.values().filter_map(open).min()
+        self.open.values().copied().min()
     }
 
     fn duplicate_of(&self, header: &Header) -> Option<BatchMemory> {

@@ -1,5 +1,5 @@
-//! A fetch: reads its partitions again and again until there is enough, something to tell at once, or no
-//! time left.
+//! A fetch: reads its partitions; if that is too little, waits until there is enough, something to tell at once, or
+//! no time left, and reads again. While it waits nothing is read: the sizes come from the segments' indexes.
 
 use crate::replica::hosted::wake::wait_until;
 use crate::replica::hosted::{FetchedRecords, Partition, PartitionError, ReadFrom, Reader};
@@ -40,7 +40,11 @@ pub async fn fetch(wanted: &[Wanted], reader: Reader, bounds: Bounds) -> Fetched
             partition.waiters().register(waiter);
         }
     };
+    let mut read_before = false;
     let look = || {
+        if std::mem::replace(&mut read_before, true) && !worth_reading(wanted, reader, bounds) {
+            return None;
+        }
         let (fetched, size) = read_all(wanted, reader, bounds.max_bytes);
         let urgent = |one: &Result<FetchedRecords, _>| !matches!(one, Ok(records) if records.diverging.is_none());
         (size >= bounds.min_bytes || wanted.is_empty() || fetched.iter().any(urgent))
@@ -52,19 +56,38 @@ pub async fn fetch(wanted: &[Wanted], reader: Reader, bounds: Bounds) -> Fetched
     }
 }
 
-/// Reads each partition once, within what the ones before it left; the first that has records may exceed
-/// all bounds by one batch, so that a reader always gets on.
+/// Whether there is enough now, or something to tell at once.
+fn worth_reading(wanted: &[Wanted], reader: Reader, bounds: Bounds) -> bool {
+    let mut size = 0;
+    for one in wanted {
+        let Ok(partition) = &one.partition else {
+            return true;
+        };
+        let from = within(one.from, bounds.max_bytes, size);
+        match partition.available(from, reader) {
+            Ok(Some(bytes)) => size += bytes,
+            Ok(None) | Err(_) => return true,
+        }
+    }
+    size >= bounds.min_bytes
+}
+
+/// What is left for a partition of a fetch that has `size` bytes already. The first that has records may exceed all
+/// bounds by one batch, so that a reader always gets on.
+fn within(from: ReadFrom, max_bytes: usize, size: usize) -> ReadFrom {
+    ReadFrom {
+        max_bytes: from.max_bytes.min(max_bytes.saturating_sub(size)),
+        min_one: size == 0,
+        ..from
+    }
+}
+
+/// Reads each partition once, within what the ones before it left.
 fn read_all(wanted: &[Wanted], reader: Reader, max_bytes: usize) -> (Fetched, usize) {
     let mut size = 0;
     let fetched = wanted.iter().map(|one| {
         let partition = one.partition.as_ref().map_err(Clone::clone)?;
-        let left = max_bytes.saturating_sub(size);
-        let from = ReadFrom {
-            max_bytes: one.from.max_bytes.min(left),
-            min_one: size == 0,
-            ..one.from
-        };
-        let records = partition.read(from, reader)?;
+        let records = partition.read(within(one.from, max_bytes, size), reader)?;
         size += records.records.len();
         Ok(records)
     });

@@ -41,6 +41,8 @@ pub use read::{FileSlice, Records, TimestampOffset};
 
 type Segments = BTreeMap<i64, Arc<Segment>>;
 
+const NONE_OPEN: i64 = i64::MAX;
+
 /// The end of the log, one value so that a reader never sees an offset without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tail {
@@ -80,6 +82,8 @@ pub struct Log {
     folder_dirty: AtomicBool,
     tail: RwLock<Tail>,
     start: AtomicI64,
+    /// First offset of the oldest open transaction, `NONE_OPEN` without any; set whenever the producers change.
+    unstable: AtomicI64,
     flushed: AtomicI64,
     last_flush_ms: AtomicI64,
     recovered: Recovered,
@@ -96,6 +100,7 @@ impl Log {
             .segments
             .last_key_value()
             .expect("recovery leaves a segment");
+        let unstable = parts.producers.first_unstable_offset();
         let tail = Tail {
             offset: parts.end,
             active_base,
@@ -119,6 +124,7 @@ impl Log {
             folder_dirty: AtomicBool::new(true),
             tail: RwLock::new(tail),
             start: AtomicI64::new(parts.start),
+            unstable: AtomicI64::new(unstable.unwrap_or(NONE_OPEN)),
             flushed: AtomicI64::new(parts.flushed.min(parts.end)),
             last_flush_ms: AtomicI64::new(now_ms),
             recovered: parts.recovered,
@@ -215,8 +221,8 @@ impl Log {
 
     /// First offset of the oldest open transaction; readers of committed records stop there.
     pub fn first_unstable_offset(&self) -> Option<i64> {
-        let first = self.writer.lock().producers.first_unstable_offset();
-        first.map(|offset| offset.max(self.log_start_offset()))
+        let first = self.unstable.load(Ordering::Acquire);
+        (first != NONE_OPEN).then(|| first.max(self.log_start_offset()))
     }
 
     /// Forgets producers that were silent for `producer.id.expiration.ms`.
@@ -248,6 +254,12 @@ impl Log {
     /// Takes no more appends; its files are about to be renamed or removed.
     pub(super) fn abandon(&self) {
         self.writer.lock().closed = true;
+    }
+
+    /// The producers changed.
+    fn note_unstable(&self, producers: &ProducerTable) {
+        let first = producers.first_unstable_offset().unwrap_or(NONE_OPEN);
+        self.unstable.store(first, Ordering::Release);
     }
 
     fn check_open(&self, writer: &Writer) -> Result<(), LogError> {

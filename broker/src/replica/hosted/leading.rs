@@ -118,6 +118,9 @@ impl Partition {
             Certainty::InDoubt | Certainty::Expired => return Err(PartitionError::NotLeader),
         }
         let wanted = self.min_in_sync();
+        self.lock().leader(-1)?;
+        let checked = self.log.check_records(records, origin, clock::wall_ms());
+        let checked = self.host.check(checked)?;
         let mut inner = self.lock();
         let leader = inner.leader(-1)?;
         if all && !leader.has_in_sync(wanted) {
@@ -127,9 +130,7 @@ impl Partition {
             });
         }
         let leader_epoch = leader.leader_epoch();
-        let appended = self
-            .log
-            .append_as_leader(records, leader_epoch, origin, clock::wall_ms());
+        let appended = self.log.append_checked(checked, leader_epoch);
         let appended = self.host.check(appended)?;
         self.on_log_end(&mut inner);
         self.flush_if_due(&mut inner);
@@ -204,19 +205,8 @@ impl Partition {
         if moved {
             self.waiters.wake();
         }
-        let last_stable_offset = self
-            .log
-            .first_unstable_offset()
-            .map_or(high_watermark, |first| first.min(high_watermark));
-        let upper_bound = match reader {
-            Reader::Consumer {
-                committed_only: false,
-            } => high_watermark,
-            Reader::Consumer {
-                committed_only: true,
-            } => last_stable_offset,
-            Reader::Follower(_) => self.log.log_end_offset(),
-        };
+        let last_stable_offset = self.last_stable_offset(high_watermark);
+        let upper_bound = self.upper_bound(reader, high_watermark);
         let records = match parted {
             Some(_) => Bytes::new(),
             None => {
@@ -236,6 +226,50 @@ impl Partition {
             log_start_offset,
             diverging: parted,
         })
+    }
+
+    /// How many bytes a read would yield, without reading them; `None` when the reader's log parts from this one. Tells
+    /// the rules nothing of a follower.
+    pub fn available(
+        &self,
+        from: ReadFrom,
+        reader: Reader,
+    ) -> Result<Option<usize>, PartitionError> {
+        if !self.host.may_lead() {
+            return Err(PartitionError::NotLeader);
+        }
+        let mut inner = self.lock();
+        inner.leader(from.leader_epoch)?;
+        if self.parted(&from)?.is_some() {
+            return Ok(None);
+        }
+        let high_watermark = inner.high_watermark();
+        drop(inner);
+        let upper_bound = self.upper_bound(reader, high_watermark);
+        let slice = self
+            .log
+            .slice(from.offset, from.max_bytes, upper_bound, from.min_one);
+        let slice = self.host.check(slice)?;
+        Ok(Some(slice.map_or(0, |slice| slice.length)))
+    }
+
+    fn last_stable_offset(&self, high_watermark: i64) -> i64 {
+        self.log
+            .first_unstable_offset()
+            .map_or(high_watermark, |first| first.min(high_watermark))
+    }
+
+    /// How far a reader may read.
+    fn upper_bound(&self, reader: Reader, high_watermark: i64) -> i64 {
+        match reader {
+            Reader::Consumer {
+                committed_only: false,
+            } => high_watermark,
+            Reader::Consumer {
+                committed_only: true,
+            } => self.last_stable_offset(high_watermark),
+            Reader::Follower(_) => self.log.log_end_offset(),
+        }
     }
 
     /// Where the reader's log parts from this one, if it told the epoch of its last record.
@@ -287,11 +321,7 @@ impl Partition {
                     committed_only: true,
                 },
                 Some(end),
-            ) => Some(
-                self.log
-                    .first_unstable_offset()
-                    .map_or(end, |first| first.min(end)),
-            ),
+            ) => Some(self.last_stable_offset(end)),
             (
                 Reader::Consumer {
                     committed_only: false,

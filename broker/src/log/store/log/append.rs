@@ -15,6 +15,16 @@ use super::{Log, Writer};
 
 const NO_APPEND_TIME: i64 = -1;
 
+/// Records that passed the checks, ready to be appended by a leader.
+#[derive(Debug)]
+pub struct Checked {
+    records: BytesMut,
+    batches: Vec<CheckedBatch>,
+    append_time_ms: Option<i64>,
+    source: Source,
+    now_ms: i64,
+}
+
 impl Log {
     /// Checks records, gives them offsets and this leader's epoch, and appends them.
     pub fn append_as_leader(
@@ -24,6 +34,17 @@ impl Log {
         origin: AppendOrigin,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        let checked = self.check_records(records, origin, now_ms)?;
+        self.append_checked(checked, leader_epoch)
+    }
+
+    /// Looks at records that shall be appended. Unpacking them may take a while, so no lock is held.
+    pub fn check_records(
+        &self,
+        records: Bytes,
+        origin: AppendOrigin,
+        now_ms: i64,
+    ) -> Result<Checked, AppendError> {
         let config = self.config();
         let mut batches = validator::check_for_leader(&records, &config, origin, now_ms)?;
         let append_time_ms = match config.timestamp_type {
@@ -36,6 +57,28 @@ impl Log {
             AppendOrigin::Client => Source::Client,
             AppendOrigin::Coordinator => Source::Coordinator,
         };
+        Ok(Checked {
+            records,
+            batches,
+            append_time_ms,
+            source,
+            now_ms,
+        })
+    }
+
+    /// Gives checked records offsets and this leader's epoch, and appends them.
+    pub fn append_checked(
+        &self,
+        checked: Checked,
+        leader_epoch: i32,
+    ) -> Result<Appended, AppendError> {
+        let Checked {
+            mut records,
+            mut batches,
+            append_time_ms,
+            source,
+            now_ms,
+        } = checked;
         let mut writer = self.writer.lock();
         self.check_open(&writer).map_err(AppendError::Log)?;
         if let Some(latest) = self.latest_epoch().filter(|&latest| leader_epoch < latest) {
@@ -132,6 +175,7 @@ impl Log {
             self.note_epoch(batch.header.leader_epoch, batch.header.base_offset);
         }
         writer.producers.commit(update);
+        self.note_unstable(&writer.producers);
         self.publish_end(last.header.next_offset());
         Ok(())
     }

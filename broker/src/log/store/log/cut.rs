@@ -50,6 +50,7 @@ impl Log {
         self.epochs_dirty.store(true, Ordering::Release);
         self.write_epochs_if_room()?;
         writer.producers = self.rebuild_producers(end)?;
+        self.note_unstable(&writer.producers);
         Ok(true)
     }
 
@@ -152,6 +153,7 @@ impl Log {
             self.epochs_dirty.store(true, Ordering::Release);
         }
         writer.producers.advance_start(offset);
+        self.note_unstable(&writer.producers);
     }
 
     /// Removes all segments and begins an empty one.
@@ -169,6 +171,7 @@ impl Log {
         self.epochs_dirty.store(true, Ordering::Release);
         self.write_epochs_if_room()?;
         writer.producers = ProducerTable::default();
+        self.note_unstable(&writer.producers);
         Ok(())
     }
 
