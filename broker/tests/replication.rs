@@ -318,3 +318,22 @@ async fn an_epoch_without_records_keeps_nobody_from_following() {
         })
         .await;
 }
+
+/// As after an old leader's records were deleted up to there: its first offset is no batch's first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_follower_begins_with_the_batch_that_the_leaders_start_lies_in() {
+    let cluster = cluster(2, STEADY).await;
+    cluster.shared.cut_off(2);
+    cluster.shared.create("t", &[1, 2], &[]);
+    cluster.apply().await;
+    let mut wire = Wire::connect(cluster.node(1).address).await;
+    assert_eq!(wire.produce("t", 1, batch(&["a", "b", "c"])).await, (0, 0));
+    assert_eq!(wire.produce("t", 1, batch(&["d"])).await, (0, 3));
+    let log = cluster.node(1).logs.get(&partition()).expect("the log");
+    assert!(log.advance_log_start(1).expect("inside of the batch"));
+    cluster.shared.connect(2);
+    cluster
+        .until("2 has what 1 has", || cluster.log_end(2) == 4)
+        .await;
+    assert_eq!(stored(&cluster, 2), stored(&cluster, 1));
+}

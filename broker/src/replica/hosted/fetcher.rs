@@ -26,6 +26,7 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -49,6 +50,8 @@ struct Followed {
     partition: Arc<Partition>,
     leader_epoch: i32,
     not_before: Option<Instant>,
+    /// The round that last brought records; whoever waits longest is asked for first.
+    served: u64,
 }
 
 /// What the task of one leader and the manager share.
@@ -57,6 +60,7 @@ struct Fetcher {
     host: Arc<Host>,
     metadata: Arc<MetadataCache>,
     followed: Mutex<BTreeMap<TopicPartition, Followed>>,
+    rounds: AtomicU64,
     changed: Notify,
 }
 
@@ -101,6 +105,7 @@ impl Fetchers {
             host: Arc::clone(&self.host),
             metadata: Arc::clone(&self.metadata),
             followed: Mutex::default(),
+            rounds: AtomicU64::new(0),
             changed: Notify::new(),
         });
         let (task, shutdown) = (Arc::clone(&fetcher), self.shutdown.clone());
@@ -126,6 +131,7 @@ impl Fetcher {
                 partition: Arc::clone(partition),
                 leader_epoch,
                 not_before: None,
+                served: 0,
             };
             followed.insert(partition.name().clone(), entry);
             self.changed.notify_one();
@@ -172,15 +178,29 @@ impl Fetcher {
         }
     }
 
-    /// The partitions to ask for now.
+    /// The partitions to ask for now. A leader fills its answer in this order, so those that brought records come last:
+    /// a busy one can't keep the others waiting.
     fn due(&self) -> Vec<Followed> {
         let now = clock::now();
         let followed = self.followed.lock();
-        followed
+        let due = followed
             .values()
-            .filter(|entry| entry.not_before.is_none_or(|then| then <= now))
-            .cloned()
-            .collect()
+            .filter(|entry| entry.not_before.is_none_or(|then| then <= now));
+        let mut due: Vec<Followed> = due.cloned().collect();
+        drop(followed);
+        due.sort_by_key(|entry| entry.served);
+        due
+    }
+
+    /// Partitions that brought records go behind all others.
+    fn note_served(&self, served: &[&Followed]) {
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut followed = self.followed.lock();
+        for entry in served {
+            if let Some(known) = followed.get_mut(entry.partition.name()) {
+                known.served = round;
+            }
+        }
     }
 
     async fn round(
@@ -211,7 +231,8 @@ impl Fetcher {
 
     fn request(&self, asked: &[Followed]) -> FetchRequest {
         let replica = &self.host.config.replica;
-        let mut topics = BTreeMap::<TopicId, Vec<FetchPartition>>::new();
+        // In the order given; a topic may come more than once.
+        let mut topics = Vec::<(TopicId, Vec<FetchPartition>)>::new();
         for entry in asked {
             let Some(at) = entry.partition.follow_position(entry.leader_epoch) else {
                 continue;
@@ -223,10 +244,11 @@ impl Fetcher {
                 .with_last_fetched_epoch(at.last_epoch)
                 .with_log_start_offset(at.log_start)
                 .with_partition_max_bytes(replica.fetch_max_bytes);
-            topics
-                .entry(entry.partition.topic_id())
-                .or_default()
-                .push(partition);
+            let id = entry.partition.topic_id();
+            match topics.last_mut() {
+                Some((last, partitions)) if *last == id => partitions.push(partition),
+                _ => topics.push((id, vec![partition])),
+            }
         }
         let topic = |(id, partitions)| {
             FetchTopic::default()
@@ -264,11 +286,19 @@ impl Fetcher {
             })
             .collect();
         let mut to_flush = Vec::new();
+        let mut served = Vec::new();
         for topic in answer.responses {
             for data in topic.partitions {
                 let Some(entry) = by_id.get(&(topic.topic_id, data.partition_index)) else {
                     continue;
                 };
+                if data
+                    .records
+                    .as_ref()
+                    .is_some_and(|records| !records.is_empty())
+                {
+                    served.push(*entry);
+                }
                 match self.take_one(entry, data) {
                     Ok(true) => to_flush.push(Arc::clone(&entry.partition)),
                     Ok(false) => {}
@@ -282,6 +312,7 @@ impl Fetcher {
                 }
             }
         }
+        self.note_served(&served);
         if !to_flush.is_empty() {
             let flushed = tokio::task::spawn_blocking(move || {
                 to_flush

@@ -4,6 +4,7 @@
 
 use super::partition::{Inner, Partition, PartitionError, Role};
 use crate::clock;
+use crate::log::AppendError;
 use crate::replica::high_watermark;
 use crate::replica::truncation::{EpochEnd, target};
 use bytes::Bytes;
@@ -54,10 +55,7 @@ impl Partition {
     ) -> Result<bool, PartitionError> {
         let mut inner = self.following_in(leader_epoch)?;
         if !fetched.records.is_empty() {
-            self.host.check(
-                self.log
-                    .append_as_follower(fetched.records, clock::wall_ms()),
-            )?;
+            self.append_fetched(fetched.records)?;
         }
         let log_end = self.log.log_end_offset();
         let before = inner.high_watermark;
@@ -67,6 +65,25 @@ impl Partition {
             self.host.check(self.log.advance_log_start(start))?;
         }
         Ok(log_end - self.log.flushed_end_offset() >= self.log.config().flush_messages)
+    }
+
+    /// Appends at the end. Where the leader's log starts inside of a batch, an empty log begins with that batch, as a
+    /// leader only sends whole ones.
+    fn append_fetched(&self, records: Bytes) -> Result<(), PartitionError> {
+        let append = |records| self.log.append_as_follower(records, clock::wall_ms());
+        let appended = match append(records.clone()) {
+            Err(AppendError::UnexpectedOffset { found, log_end })
+                if found < log_end && self.log.log_start_offset() == log_end =>
+            {
+                info!(partition = %self.name, offset = found, log_end, "log begun anew with a batch that its leader's start lies in");
+                self.host
+                    .check(self.log.truncate_fully_and_start_at(found))?;
+                append(records)
+            }
+            appended => appended,
+        };
+        self.host.check(appended)?;
+        Ok(())
     }
 
     /// Flushes; for the blocking pool.

@@ -15,8 +15,9 @@ use tokio::time::timeout;
 /// The version spoken between brokers: topic ids, and the follower's broker epoch.
 pub(super) const FETCH_VERSION: i16 = 17;
 
-/// Bytes an answer may have above what was asked for: a batch larger than the bound, and headers.
-const ANSWER_SLACK_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of an answer: as many as a frame can have. A batch larger than what was asked for comes whole, and what asks
+/// for less than the leader's topics hold would never get on. Memory is taken as the bytes arrive.
+const MAX_ANSWER_BYTES: usize = i32::MAX as usize;
 
 /// Why a leader could not be asked.
 #[derive(Debug, Error)]
@@ -82,7 +83,7 @@ impl LeaderConnection {
         stream
             .set_nodelay(true)
             .map_err(LeaderConnectionError::Write)?;
-        let reader = FrameReader::new(ANSWER_SLACK_BYTES);
+        let reader = FrameReader::new(MAX_ANSWER_BYTES);
         Ok(Self {
             stream,
             reader,
