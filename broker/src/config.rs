@@ -25,7 +25,7 @@ pub use parse::{ConfigError, Place};
 pub use table::{Key, Kind};
 pub use topic::{
     Source, TOPIC_KEYS, TopicConfigError, TopicKey, check_topic_configs, effective, effective_all,
-    topic_key,
+    topic_key, without_effect,
 };
 
 use parse::Values;

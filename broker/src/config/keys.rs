@@ -41,8 +41,8 @@ pub const KEYS: &[Key] = &[
     int("log.segment.bytes", 14, "1073741824", "size of a segment"),
     text("log.roll.ms", "", "age at which a segment is closed; default: log.roll.hours"),
     int("log.roll.hours", 1, "168", "the same in hours"),
-    text("log.roll.jitter.ms", "", "random part of that age; default: log.roll.jitter.hours"),
-    int("log.roll.jitter.hours", 0, "0", "the same in hours"),
+    text("log.roll.jitter.ms", "", "no effect here: segments are closed at that age exactly"),
+    int("log.roll.jitter.hours", 0, "0", "no effect here"),
     text("log.retention.ms", "", "age at which records go, -1: never; default: log.retention.minutes"),
     text("log.retention.minutes", "", "the same in minutes; default: log.retention.hours"),
     int("log.retention.hours", -1, "168", "the same in hours"),
@@ -60,11 +60,11 @@ pub const KEYS: &[Key] = &[
     one_of("log.message.timestamp.type", &["CreateTime", "LogAppendTime"], "CreateTime", "whose clock stamps records"),
     long("log.message.timestamp.before.max.ms", 0, MAX_LONG, "how far record timestamps may lie in the past"),
     long("log.message.timestamp.after.max.ms", 0, MAX_LONG, "how far record timestamps may lie in the future"),
-    long("log.message.timestamp.difference.max.ms", 0, MAX_LONG, "older name of both"),
-    boolean("log.preallocate", "false", "whether segments are created at full size"),
-    one_of("compression.type", COMPRESSION, "producer", "final compression; only `producer` is done here"),
+    long("log.message.timestamp.difference.max.ms", 0, MAX_LONG, "no effect here: set the two above"),
+    boolean("log.preallocate", "false", "no effect here: segments grow"),
+    one_of("compression.type", COMPRESSION, "producer", "no effect here: batches stay as the producer compressed them"),
     int("message.max.bytes", 0, "1048588", "largest record batch"),
-    int("num.recovery.threads.per.data.dir", 1, "2", "threads that recover logs at start"),
+    int("num.recovery.threads.per.data.dir", 1, "2", "no effect here: one thread recovers logs"),
     int("producer.id.expiration.ms", 1, "86400000", "how long the state of an idle producer is kept"),
     // Replication
     long("replica.lag.time.max.ms", 1, "30000", "how long a follower may lag and stay in sync"),
@@ -91,15 +91,15 @@ pub const KEYS: &[Key] = &[
     int("group.max.size", 1, "2147483647", "members of a group"),
     // Requests
     int("socket.request.max.bytes", 1, "104857600", "largest request"),
-    int("socket.send.buffer.bytes", -1, "102400", "send buffer of a socket; -1: the system's default"),
-    int("socket.receive.buffer.bytes", -1, "102400", "receive buffer of a socket; -1: the system's default"),
-    int("socket.listen.backlog.size", 1, "50", "connections waiting to be accepted"),
-    int("queued.max.requests", 1, "500", "requests being handled at once"),
-    int("max.connections", 0, "2147483647", "connections of the broker"),
+    int("socket.send.buffer.bytes", -1, "102400", "no effect here: the system's default"),
+    int("socket.receive.buffer.bytes", -1, "102400", "no effect here: the system's default"),
+    int("socket.listen.backlog.size", 1, "50", "no effect here: the system's default"),
+    int("queued.max.requests", 1, "500", "no effect here"),
+    int("max.connections", 0, "2147483647", "connections of each listener"),
     int("max.connections.per.ip", 0, "2147483647", "connections from one address"),
     long("connections.max.idle.ms", -1, "600000", "when a silent connection is closed; -1: never"),
     int("fetch.max.bytes", 1024, "57671680", "largest answer to a fetch"),
-    int("max.incremental.fetch.session.cache.slots", 0, "1000", "fetch sessions kept"),
+    int("max.incremental.fetch.session.cache.slots", 0, "1000", "no effect here: there are no fetch sessions"),
     int("request.timeout.ms", 1, "30000", "how long requests between brokers may take"),
 ];
 
@@ -112,6 +112,26 @@ const COMPRESSION: &[&str] = &[
     "lz4",
     "zstd",
 ];
+
+/// Keys of the table that are checked and described and change nothing here.
+const WITHOUT_EFFECT: &[&str] = &[
+    "compression.type",
+    "log.message.timestamp.difference.max.ms",
+    "log.preallocate",
+    "log.roll.jitter.hours",
+    "log.roll.jitter.ms",
+    "max.incremental.fetch.session.cache.slots",
+    "num.recovery.threads.per.data.dir",
+    "queued.max.requests",
+    "socket.listen.backlog.size",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+];
+
+/// Whether setting a key to this value changes nothing though it differs from the default.
+pub(super) fn is_without_effect(key: &Key, value: &str) -> bool {
+    WITHOUT_EFFECT.contains(&key.name) && value != key.default
+}
 
 /// Keys of Kafka without meaning here: whole families by prefix.
 const MEANINGLESS_PREFIXES: &[&str] = &[

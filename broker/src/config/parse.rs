@@ -116,10 +116,13 @@ impl Values {
             let value = value.trim().to_owned();
             key.check(&value).map_err(|allowed| ConfigError::Invalid {
                 place: place.clone(),
-                key: name,
+                key: name.clone(),
                 value: value.clone(),
                 allowed: allowed.to_string(),
             })?;
+            if keys::is_without_effect(key, &value) {
+                meaningless.push(name);
+            }
             set.insert(key.name, (value, place));
         }
         let mut warnings = Vec::new();

@@ -110,6 +110,21 @@ fn keys_without_meaning_are_one_warning_and_unknown_ones_another() {
 }
 
 #[test]
+fn settings_that_change_nothing_are_told_and_not_described_as_if_they_did() {
+    let text = format!(
+        "{LEAST}compression.type=gzip\nqueued.max.requests=500\nsocket.send.buffer.bytes=5\n"
+    );
+    let config = load(&text, &[]).expect("config");
+    assert_eq!(config.warnings().len(), 1);
+    assert!(config.warnings()[0].ends_with(": compression.type, socket.send.buffer.bytes"));
+    let own = [("compression.type", "zstd"), ("preallocate", "false")];
+    assert_eq!(without_effect(own), ["compression.type"]);
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let all = effective_all(Some(&own.into_iter().collect()), &config);
+    assert_eq!(all["compression.type"], "producer");
+}
+
+#[test]
 fn every_topic_default_comes_from_a_known_key_and_is_allowed() {
     let config = load(LEAST, &[]).expect("config");
     for row in TOPIC_KEYS {

@@ -25,7 +25,7 @@ const fn row(key: Key, broker_key: &'static str) -> TopicKey {
 #[rustfmt::skip]
 pub const TOPIC_KEYS: &[TopicKey] = &[
     row(list_of("cleanup.policy", &["delete", "compact"], "delete", "what happens to old segments"), "log.cleanup.policy"),
-    row(one_of("compression.type", &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"], "producer", "final compression; only `producer` is done here"), "compression.type"),
+    row(one_of("compression.type", &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"], "producer", "no effect here: batches stay as the producer compressed them"), ""),
     row(long("delete.retention.ms", 0, "86400000", "how long compaction keeps tombstones"), ""),
     row(long("file.delete.delay.ms", 0, "60000", "how long deleted files stay"), "log.segment.delete.delay.ms"),
     row(long("flush.messages", 1, "9223372036854775807", "records after which the log is synced; 1: before each acknowledgement"), "log.flush.interval.messages"),
@@ -40,21 +40,41 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
     row(boolean("message.downconversion.enable", "true", "not used here"), ""),
     row(long("message.timestamp.after.max.ms", 0, "9223372036854775807", "how far record timestamps may lie in the future"), "log.message.timestamp.after.max.ms"),
     row(long("message.timestamp.before.max.ms", 0, "9223372036854775807", "how far record timestamps may lie in the past"), "log.message.timestamp.before.max.ms"),
-    row(long("message.timestamp.difference.max.ms", 0, "9223372036854775807", "older name of both"), "log.message.timestamp.difference.max.ms"),
+    row(long("message.timestamp.difference.max.ms", 0, "9223372036854775807", "no effect here: set the two others"), ""),
     row(one_of("message.timestamp.type", &["CreateTime", "LogAppendTime"], "CreateTime", "whose clock stamps records"), "log.message.timestamp.type"),
     row(double("min.cleanable.dirty.ratio", (0.0, 1.0), "0.5", "not used until compaction exists"), ""),
     row(long("min.compaction.lag.ms", 0, "0", "not used until compaction exists"), ""),
     row(int("min.insync.replicas", 1, "1", "in-sync replicas that acks=all needs"), "min.insync.replicas"),
-    row(boolean("preallocate", "false", "whether segments are created at full size"), "log.preallocate"),
+    row(boolean("preallocate", "false", "no effect here: segments grow"), ""),
     row(boolean("remote.storage.enable", "false", "not used here"), ""),
     row(long("retention.bytes", -1, "-1", "size beyond which the oldest segments of a partition go, -1: never"), "log.retention.bytes"),
     row(long("retention.ms", -1, "604800000", "age at which records go, -1: never"), "log.retention.ms"),
     row(int("segment.bytes", 14, "1073741824", "size of a segment"), "log.segment.bytes"),
     row(int("segment.index.bytes", 4, "10485760", "size of an index file"), "log.index.size.max.bytes"),
-    row(long("segment.jitter.ms", 0, "0", "random part of segment.ms"), "log.roll.jitter.ms"),
+    row(long("segment.jitter.ms", 0, "0", "no effect here: segments are closed at that age exactly"), ""),
     row(long("segment.ms", 1, "604800000", "age at which a segment is closed"), "log.roll.ms"),
     row(boolean("unclean.leader.election.enable", "false", "whether a replica out of sync may lead if no other is left; loses records"), "unclean.leader.election.enable"),
 ];
+
+/// Topic keys that Kafka gives a meaning and that change nothing here. What is described is what is done: their
+/// defaults, whatever was set.
+const WITHOUT_EFFECT: &[&str] = &[
+    "compression.type",
+    "message.timestamp.difference.max.ms",
+    "preallocate",
+    "segment.jitter.ms",
+];
+
+/// The settings among these that change nothing, though they differ from the default.
+pub fn without_effect<'a>(
+    configs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<&'static str> {
+    let idle = configs.into_iter().filter_map(|(name, value)| {
+        let key = topic_key(name)?.key;
+        (WITHOUT_EFFECT.contains(&key.name) && key.default != value.trim()).then_some(key.name)
+    });
+    idle.collect()
+}
 
 /// Why a topic's settings are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +142,7 @@ pub fn check_topic_configs<'a>(
 #[must_use]
 pub fn effective(row: &TopicKey, topic: Option<&Configs>, broker: &Config) -> (String, Source) {
     let own = topic.and_then(|configs| configs.get(row.key.name));
+    let own = own.filter(|_| !WITHOUT_EFFECT.contains(&row.key.name));
     if let Some(value) = own
         && row.key.check(value).is_ok()
     {

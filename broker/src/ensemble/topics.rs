@@ -7,7 +7,7 @@ use rand::Rng as _;
 use uuid::Uuid;
 use zweig_client::ensemble::{CreateMode, Error, WriteOp};
 
-use crate::config::{TopicConfigError, check_topic_configs};
+use crate::config::{TopicConfigError, check_topic_configs, without_effect};
 use crate::controller::assignment::{Draw, TooFewBrokers, assign, candidates};
 use crate::metadata::Image;
 
@@ -108,6 +108,15 @@ impl Cluster {
         check_name(&wanted.name, &image)?;
         let configs = wanted.configs.iter();
         check_topic_configs(configs.map(|(k, v)| (k.as_str(), v.as_str())))?;
+        let configs = wanted.configs.iter();
+        let idle = without_effect(configs.map(|(k, v)| (k.as_str(), v.as_str())));
+        if !idle.is_empty() {
+            tracing::warn!(
+                topic = wanted.name,
+                ?idle,
+                "settings that have no effect here"
+            );
+        }
         let assignment = self.assignment(&wanted, &image)?;
         let created = CreatedTopic {
             id: if wanted.validate_only {
