@@ -41,6 +41,7 @@ pub const KEYS: &[&str] = &[
     "4lw.commands.whitelist",
     "jute.maxbuffer",
     "preAllocSize",
+    "znode.container.checkIntervalMs",
     "peerType",
     "quorumListenOnAllIPs",
     "electionTimeoutMs",
@@ -113,7 +114,9 @@ pub enum ConfigError {
 /// Which four-letter words are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FourLetterWords {
-    /// All that exist here; each of them only reads.
+    /// All that only read, and cost little.
+    Harmless,
+    /// All that exist here.
     All,
     /// Those named.
     Only(Vec<String>),
@@ -123,6 +126,7 @@ impl FourLetterWords {
     /// Is `word` answered?
     pub fn allows(&self, word: &str) -> bool {
         match self {
+            FourLetterWords::Harmless => !matches!(word, "crst" | "srst" | "wchc" | "wchp"),
             FourLetterWords::All => true,
             FourLetterWords::Only(words) => words.iter().any(|allowed| allowed == word),
         }
@@ -155,7 +159,8 @@ pub struct Config {
     pub max_session_timeout_ms: u32,
     /// `maxClientCnxns`: connections from one address, by whatever protocol, default 60; 0 is no limit.
     pub max_client_cnxns: u32,
-    /// `4lw.commands.whitelist`: comma-separated, `*` for all. Default: all that exist here.
+    /// `4lw.commands.whitelist`: comma-separated, `*` for all. Default: all but those that reset counters
+    /// (`crst`, `srst`) or list every watch (`wchc`, `wchp`).
     pub four_letter_words: FourLetterWords,
     /// `jute.maxbuffer`: the largest request frame in bytes, default 4 MiB + 64 KiB.
     pub jute_max_buffer: usize,
@@ -163,6 +168,9 @@ pub struct Config {
     /// ensemble's. While no leader has it set the ensemble keeps what it has, at first ZooKeeper's
     /// 1048575. At most 32 MiB.
     pub max_data_bytes: Option<u32>,
+    /// `znode.container.checkIntervalMs`, default 60000: how often a leader looks for containers that have
+    /// lost their last child.
+    pub container_check: Duration,
     /// `preAllocSize`, KiB, default 65536: the size of the raft log's files, in bytes here. As much again
     /// is kept in reserve, and a node with less than four times of it free counts as short of space.
     pub pre_alloc_bytes: u64,
@@ -243,6 +251,11 @@ impl Config {
                 let bytes = bytes.min(crate::limits::MAX_DATA_HIGHEST_BYTES as usize);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             }),
+            container_check: from.millis(
+                "znode.container.checkIntervalMs",
+                60_000,
+                1..=86_400_000,
+            )?,
             pre_alloc_bytes: from.number("preAllocSize", 64 << 10, 64..=4 << 20)? << 10,
             servers,
             quorum_listen_on_all_ips: from.boolean("quorumListenOnAllIPs", false)?,
@@ -411,7 +424,7 @@ fn session_timeouts(from: &Properties, tick_ms: u32) -> Result<(u32, u32), Confi
 
 fn four_letter_words(from: &Properties) -> FourLetterWords {
     let Some(entry) = from.get("4lw.commands.whitelist") else {
-        return FourLetterWords::All;
+        return FourLetterWords::Harmless;
     };
     let words = entry.value.split(',').map(|word| word.trim().to_owned());
     let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();

@@ -22,8 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config::{Config, Endpoint, Role};
 use crate::consensus::{
-    Consensus, ConsensusConfig, Fatal, Listeners, Member, NotDone, Role as RaftRole, StartError,
-    Status, Unanswered,
+    Consensus, ConsensusConfig, Fatal, Listeners, Member, NotDone, StartError, Status, Unanswered,
 };
 use crate::request::applier::PublishedApplier;
 use crate::request::flush::{FlushedIndex, Flusher};
@@ -34,6 +33,7 @@ use crate::storage::checkpoint::CheckpointError;
 use crate::storage::lock::{FolderLock, LockError};
 use crate::storage::raft_log::LogOptions;
 use crate::storage::{HistoryBounds, StateFolder, StoreError};
+use crate::upkeep;
 use crate::wire::grpc;
 use crate::wire::listener::Listener;
 use crate::wire::zk::Services;
@@ -41,9 +41,6 @@ use crate::wire::zk::Services;
 /// How often the watchman looks whether this node may still answer its clients. Each answer asks
 /// too; this is for clients that wait.
 const WATCHMAN_PERIOD: Duration = Duration::from_millis(100);
-
-/// How often a leader compares the replicated bound with its own file.
-const LIMIT_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long an opening client that has seen newer state waits for this node.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -161,13 +158,7 @@ impl Server {
                 shutdown.clone(),
             )),
         ];
-        if let Some(wanted) = config.max_data_bytes {
-            tasks.push(tokio::spawn(keep_limit(
-                door.clone(),
-                wanted,
-                shutdown.clone(),
-            )));
-        }
+        tasks.extend(upkeep::start(&door, &config, &shutdown));
         tracing::info!(node = config.node, %client_address, "this node runs");
         Ok(Self {
             door,
@@ -361,29 +352,6 @@ async fn watchman(door: FrontDoor, shutdown: CancellationToken) {
         }
         if !door.in_touch(clock::now()) {
             door.close_all(Closed::OutOfTouch);
-        }
-    }
-}
-
-/// While this node leads, the bound of a znode's data is the one that its file says.
-async fn keep_limit(door: FrontDoor, wanted: u32, shutdown: CancellationToken) {
-    let mut period = tokio::time::interval(LIMIT_PERIOD);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = period.tick() => {}
-        }
-        let present = door.read(|state| state.max_data_bytes());
-        if present == wanted || door.status().role != RaftRole::Leader {
-            continue;
-        }
-        tracing::info!(
-            present,
-            wanted,
-            "the bound of a znode's data, in bytes, changes"
-        );
-        if let Err(not_done) = door.propose_max_data_bytes(wanted) {
-            tracing::info!(%not_done, "once more in a moment");
         }
     }
 }

@@ -91,12 +91,17 @@ pub fn frees_space(command: &Command) -> bool {
         | Op::ExpireSession
         | Op::Sync
         | Op::Delete { .. }
+        | Op::DeleteContainer { .. }
         | Op::Check { .. }
         | Op::SetLimits { .. } => true,
         Op::Multi(ops) => ops
             .iter()
             .all(|op| matches!(op, Op::Delete { .. } | Op::Check { .. })),
-        Op::Create(_) | Op::SetData { .. } | Op::SetAcl { .. } | Op::FencedBatch { .. } => false,
+        Op::Create(_)
+        | Op::CreateContainer(_)
+        | Op::SetData { .. }
+        | Op::SetAcl { .. }
+        | Op::FencedBatch { .. } => false,
     }
 }
 

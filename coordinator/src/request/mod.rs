@@ -291,17 +291,29 @@ impl FrontDoor {
         self.inner.published.lock().client_counts()
     }
 
+    /// The paths that each connection watches. Costs a look at every watch, under the lock.
+    pub fn watches(&self) -> Vec<(u64, Vec<Arc<str>>)> {
+        let shared = self.inner.published.lock();
+        let watches = shared.watches.by_connection();
+        watches
+            .map(|(connection, paths)| (connection, paths.iter().cloned().collect()))
+            .collect()
+    }
+
     /// The lowest and the highest session timeout, milliseconds.
     pub fn session_timeout_bounds(&self) -> (u32, u32) {
         self.inner.config.session_timeout_ms
     }
 
-    /// Asks for another bound of a znode's data, bytes; whether it is done shows in the state.
-    pub fn propose_max_data_bytes(&self, max_data_bytes: u32) -> Result<(), NotDone> {
-        let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
-        let op = Op::SetLimits { max_data_bytes };
-        let command = advance::command(&self.inner, request, SessionId::NONE, 0, &[], op);
-        self.inner.replicator.submit(vec![command])
+    /// Submits this server's own operations, on behalf of no session. Whether they were done shows in
+    /// the state.
+    pub fn propose(&self, ops: Vec<Op>) -> Result<(), NotDone> {
+        let command = |op| {
+            let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
+            advance::command(&self.inner, request, SessionId::NONE, 0, &[], op)
+        };
+        let commands = ops.into_iter().map(command).collect();
+        self.inner.replicator.submit(commands)
     }
 
     /// Closes every connection.

@@ -438,10 +438,10 @@ async fn nothing_is_done_behind_a_write_that_was_not_where_order_is_all() {
             node.published
                 .not_done(&[held.origin.request], NotDone::NoSpace);
         }
-        client.wait_for(1).await;
+        let mut seen = client.wait_for(1).await;
         node.fake.refusing.store(false, Ordering::Relaxed);
         client.send(2, get("/", false));
-        let seen = client.wait_for(1).await;
+        seen.extend(client.wait_for(1).await);
         let closed = seen.contains(&Seen::Closed(Closed::NotDone));
         assert_eq!(closed, closes, "{seen:?}");
     }

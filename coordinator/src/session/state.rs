@@ -18,6 +18,10 @@ pub struct SessionId(pub i64);
 impl SessionId {
     /// No session: commands that need none.
     pub const NONE: SessionId = SessionId(0);
+
+    /// The owner of containers, as in ZooKeeper; no session has this id, since the lower bytes of none
+    /// are all 0.
+    pub const CONTAINER: SessionId = SessionId(i64::MIN);
 }
 
 impl std::fmt::Display for SessionId {

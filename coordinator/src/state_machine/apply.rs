@@ -199,6 +199,7 @@ fn write<S: Store>(draft: &mut Draft<'_, S>, op: Op) -> Result<Reply, Failure> {
             groups,
         } => draft.fenced_batch(fence_path, fence_version, groups),
         Op::Sync => Ok(Reply::Done),
+        Op::DeleteContainer { path } => draft.delete_container(path),
         Op::SetLimits { max_data_bytes } => {
             Ok(draft.set_limits(ReplicatedLimits { max_data_bytes }))
         }

@@ -75,6 +75,13 @@ pub enum Op {
     Sync,
     /// Creates a znode.
     Create(Create),
+    /// Creates a container, which is neither ephemeral nor sequential.
+    CreateContainer(Create),
+    /// Deletes a container that has had children and has none; asked by the leader, of no ACL.
+    DeleteContainer {
+        /// Which.
+        path: String,
+    },
     /// Deletes a znode without children.
     Delete {
         /// Which.
@@ -107,7 +114,7 @@ pub enum Op {
         /// Its data version; -1: any.
         version: i32,
     },
-    /// All or nothing, one zxid. Holds create, delete, setData, setACL and check only.
+    /// All or nothing, one zxid. Holds creates, delete, setData, setACL and check only.
     Multi(Vec<Op>),
     /// One fence; if it holds, each group is done or not on its own, all in one zxid.
     FencedBatch {
@@ -156,6 +163,8 @@ mod tag {
     pub const MULTI: u8 = 11;
     pub const FENCED_BATCH: u8 = 12;
     pub const SET_LIMITS: u8 = 13;
+    pub const CREATE_CONTAINER: u8 = 14;
+    pub const DELETE_CONTAINER: u8 = 15;
 }
 
 impl Command {
@@ -226,6 +235,7 @@ impl Op {
     pub fn may_be_batched(&self) -> bool {
         match self {
             Op::Create(_)
+            | Op::CreateContainer(_)
             | Op::Delete { .. }
             | Op::SetData { .. }
             | Op::SetAcl { .. }
@@ -237,6 +247,7 @@ impl Op {
             | Op::Sync
             | Op::Multi(_)
             | Op::FencedBatch { .. }
+            | Op::DeleteContainer { .. }
             | Op::SetLimits { .. } => false,
         }
     }
@@ -263,7 +274,12 @@ fn put_op(out: &mut BytesMut, op: &Op, place: Place) {
         Op::CloseSession => out.put_u8(tag::CLOSE_SESSION),
         Op::ExpireSession => out.put_u8(tag::EXPIRE_SESSION),
         Op::Sync => out.put_u8(tag::SYNC),
-        Op::Create(create) => put_create(out, create),
+        Op::Create(create) => put_create(out, tag::CREATE, create),
+        Op::CreateContainer(create) => put_create(out, tag::CREATE_CONTAINER, create),
+        Op::DeleteContainer { path } => {
+            out.put_u8(tag::DELETE_CONTAINER);
+            put_bytes(out, path.as_bytes());
+        }
         Op::Delete { path, version } => put_path_version(out, tag::DELETE, path, *version),
         Op::SetData {
             path,
@@ -316,8 +332,8 @@ fn put_path_version(out: &mut BytesMut, tag: u8, path: &str, version: i32) {
     out.put_i32(version);
 }
 
-fn put_create(out: &mut BytesMut, create: &Create) {
-    out.put_u8(tag::CREATE);
+fn put_create(out: &mut BytesMut, tag: u8, create: &Create) {
+    out.put_u8(tag);
     put_bytes(out, create.path.as_bytes());
     put_optional_bytes(out, create.data.as_deref());
     put_acl(out, &create.acl);
@@ -349,7 +365,8 @@ fn put_auth_id(out: &mut impl BufMut, id: &AuthId) {
 
 fn read_op(reader: &mut Reader, place: Place) -> Result<Op, DecodeError> {
     let tag = reader.u8("op")?;
-    if place == Place::Batch && !(tag::CREATE..=tag::CHECK).contains(&tag) {
+    let may_be_batched = matches!(tag, tag::CREATE..=tag::CHECK | tag::CREATE_CONTAINER);
+    if place == Place::Batch && !may_be_batched {
         return Err(DecodeError::Misplaced {
             field: "op in a batch",
         });
@@ -367,6 +384,10 @@ fn read_op(reader: &mut Reader, place: Place) -> Result<Op, DecodeError> {
         tag::EXPIRE_SESSION => Op::ExpireSession,
         tag::SYNC => Op::Sync,
         tag::CREATE => Op::Create(read_create(reader)?),
+        tag::CREATE_CONTAINER => Op::CreateContainer(read_create(reader)?),
+        tag::DELETE_CONTAINER => Op::DeleteContainer {
+            path: reader.string("path")?,
+        },
         tag::DELETE => Op::Delete {
             path: reader.string("path")?,
             version: reader.i32("version")?,

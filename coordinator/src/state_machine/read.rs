@@ -48,6 +48,11 @@ impl<S: Store> StateMachine<S> {
         self.store.ephemerals(session)
     }
 
+    /// Paths of all containers, in order.
+    pub fn containers(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        self.store.ephemerals(SessionId::CONTAINER)
+    }
+
     /// How many znodes lie below a path, itself not counted; walks over all of them. The caller must be
     /// allowed to read the first one.
     pub fn descendants(&self, path: &str, auth: &[AuthId]) -> Result<u64, Failure> {

@@ -57,9 +57,10 @@ impl Script {
                     .map(|(data, _)| text(data.as_deref()));
                 self.show(shown.map_err(|error| error.to_string()));
             }
-            [_, "stat", path] => {
-                let stat = self.machine.exists(path, &[]).unwrap();
-                self.show(Ok(stat.map_or("none".into(), |stat| stat_line(&stat))));
+            [session, "stat", path] => {
+                let stat = self.machine.exists(path, &self.auth_of(session));
+                let stat = stat.map(|stat| stat.map_or("none".into(), |stat| stat_line(&stat)));
+                self.show(stat.map_err(|error| error.to_string()));
             }
             [session, "ls", path] => {
                 let names = self.machine.children(path, &self.auth_of(session));
@@ -245,6 +246,15 @@ fn parse_op(words: &[&str]) -> Op {
                 want_stat,
             })
         }
+        "container" => Op::CreateContainer(Create {
+            path,
+            data,
+            acl,
+            ephemeral: false,
+            sequential: false,
+            want_stat: flag("stat"),
+        }),
+        "reap" => Op::DeleteContainer { path },
         "delete" => Op::Delete { path, version },
         "set" => Op::SetData {
             path,
@@ -327,6 +337,11 @@ fn run(name: &str) {
 #[test]
 fn create_and_delete() {
     run("create_and_delete.txt");
+}
+
+#[test]
+fn containers() {
+    run("containers.txt");
 }
 
 #[test]

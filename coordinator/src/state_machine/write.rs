@@ -70,7 +70,8 @@ impl<'a, S: Store> Draft<'a, S> {
     /// One operation that may stand in a batch; anything else there makes no sense.
     pub fn perform(&mut self, op: Op) -> Result<Reply, Failure> {
         match op {
-            Op::Create(create) => self.create(create),
+            Op::Create(create) => self.create(create, false),
+            Op::CreateContainer(create) => self.create(create, true),
             Op::Delete { path, version } => self.delete(&path, version),
             Op::SetData {
                 path,
@@ -83,7 +84,7 @@ impl<'a, S: Store> Draft<'a, S> {
         }
     }
 
-    fn create(&mut self, create: Create) -> Result<Reply, Failure> {
+    fn create(&mut self, create: Create, container: bool) -> Result<Reply, Failure> {
         let Create {
             path: asked,
             data,
@@ -119,10 +120,10 @@ impl<'a, S: Store> Draft<'a, S> {
             let path = path::parent(&path).unwrap_or_default().to_owned();
             return Err(OpError::NoChildrenForEphemerals { path }.into());
         }
-        let owner = if ephemeral {
-            self.session
-        } else {
-            SessionId::NONE
+        let owner = match (container, ephemeral) {
+            (true, _) => SessionId::CONTAINER,
+            (false, true) => self.session,
+            (false, false) => SessionId::NONE,
         };
         let node = Arc::new(Node::new(data, acl, owner, self.now.zxid, self.now.time_ms));
         let stat = node.stat();
@@ -154,6 +155,19 @@ impl<'a, S: Store> Draft<'a, S> {
             }
             .into());
         }
+        self.remove(&Arc::from(path), node, &parent);
+        Ok(Reply::Done)
+    }
+
+    /// Only if its children have gone for good as far as anyone can tell: what the leader saw may have
+    /// changed since.
+    pub fn delete_container(&mut self, path: String) -> Result<Reply, Failure> {
+        let node = self.existing(&path)?;
+        if !node.is_done_container() {
+            let children = node.children.count;
+            return Err(OpError::NotEmpty { path, children }.into());
+        }
+        let parent = self.existing(path::parent(&path).unwrap_or_default())?;
         self.remove(&Arc::from(path), node, &parent);
         Ok(Reply::Done)
     }

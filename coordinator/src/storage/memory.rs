@@ -108,7 +108,7 @@ impl Store for MemoryStore {
                 .or_default()
                 .insert(name);
         }
-        if node.is_ephemeral() {
+        if node.has_owner() {
             self.ephemerals
                 .entry(node.ephemeral_owner)
                 .or_default()

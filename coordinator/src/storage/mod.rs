@@ -165,7 +165,8 @@ pub trait Store {
         max: usize,
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Paths of a session's ephemeral znodes, in the order of bytes.
+    /// Paths of a session's ephemeral znodes, in the order of bytes; of [`SessionId::CONTAINER`] those of all
+    /// containers.
     fn ephemerals(&self, session: SessionId) -> Result<Vec<Arc<str>>, StoreError>;
 
     /// Every live session, in no order.

@@ -95,7 +95,7 @@ impl Layer {
     }
 
     fn note_ephemeral(&mut self, path: &Arc<str>, node: &Node, is_there: bool) {
-        if node.is_ephemeral() {
+        if node.has_owner() {
             self.ephemerals
                 .entry(node.ephemeral_owner)
                 .or_default()

@@ -24,7 +24,8 @@ pub struct Node {
     pub version: i32,
     /// Changes of its ACL since creation.
     pub aversion: i32,
-    /// The session it ends with; [`SessionId::NONE`] for a persistent one.
+    /// The session it ends with; [`SessionId::NONE`] for a persistent one, [`SessionId::CONTAINER`] for a
+    /// container.
     pub ephemeral_owner: SessionId,
     /// What changes with its children.
     pub children: ChildNumbers,
@@ -115,7 +116,24 @@ impl Node {
 
     /// Whether it ends with a session.
     pub fn is_ephemeral(&self) -> bool {
+        self.has_owner() && !self.is_container()
+    }
+
+    /// Whether it ends once its children have: the leader looks for such ones from time to time.
+    pub fn is_container(&self) -> bool {
+        self.ephemeral_owner == SessionId::CONTAINER
+    }
+
+    /// Whether it stands in the list of an owner.
+    pub fn has_owner(&self) -> bool {
         self.ephemeral_owner != SessionId::NONE
+    }
+
+    /// Whether it is a container that has had children, and has none now. One that never had any may be
+    /// about to get its first.
+    pub fn is_done_container(&self) -> bool {
+        let ChildNumbers { creates, count, .. } = self.children;
+        self.is_container() && count == 0 && creates != 0
     }
 
     /// Bytes of data.
@@ -137,7 +155,11 @@ impl Node {
                 .wrapping_mul(2)
                 .wrapping_sub(self.children.count),
             aversion: self.aversion,
-            ephemeral_owner: self.ephemeral_owner.0,
+            // A container's is not told, as in ZooKeeper.
+            ephemeral_owner: match self.is_container() {
+                true => SessionId::NONE.0,
+                false => self.ephemeral_owner.0,
+            },
             data_length: self.data_length() as i32,
             num_children: self.children.count,
             pzxid: self.children.pzxid,

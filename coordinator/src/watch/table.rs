@@ -132,6 +132,13 @@ impl<K: Ord + Copy> WatchTable<K> {
         self.len == 0
     }
 
+    /// Each connection that watches something, with the paths.
+    pub fn by_connection(&self) -> impl Iterator<Item = (K, &BTreeSet<Arc<str>>)> {
+        self.paths
+            .iter()
+            .map(|(connection, paths)| (*connection, paths))
+    }
+
     /// Paths that someone watches.
     pub fn path_count(&self) -> usize {
         self.watched.len()

@@ -312,6 +312,49 @@ async fn requests_that_make_no_sense_cannot_be_decoded() {
     assert_eq!(missing, ErrorCode::NO_NODE);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_that_list_watches_and_ephemerals() {
+    let node = node_with(&[("4lw.commands.whitelist", "*")]).await;
+    let mut socket = node.session().await;
+    make(
+        &mut socket,
+        &create("/e", Bytes::new(), create::flags::EPHEMERAL),
+    )
+    .await;
+    let seen = socket
+        .ask::<Stat>(2, OpCode::Exists, &exists("/e", true))
+        .await;
+    let owner = format!("{:#x}", seen.expect("there").ephemeral_owner);
+    let expected = [
+        ("wchc", format!("{owner}\n\t/e\n\n")),
+        ("wchp", format!("/e\n\t{owner}\n\n")),
+        ("crst", "Connection stats reset.\n".to_owned()),
+        ("srst", "Server stats reset.\n".to_owned()),
+        (
+            "dump",
+            format!(
+                "SessionTracker dump:\nGlobal Sessions(1):\n{owner}\t10000ms\n\
+                 ephemeral nodes dump:\nSessions with Ephemerals (1):\n{owner}:\n\t/e\n"
+            ),
+        ),
+    ];
+    for (word, expected) in expected {
+        let mut socket = node.socket().await;
+        socket.send(word.as_bytes()).await;
+        assert_eq!(socket.text().await, expected, "{word}");
+    }
+    // Without a whitelist, only what reads and costs little.
+    let other = super::client::node().await;
+    for word in ["wchc", "wchp", "crst", "srst"] {
+        let mut socket = other.socket().await;
+        socket.send(word.as_bytes()).await;
+        assert!(
+            socket.text().await.contains("not in the whitelist"),
+            "{word}"
+        );
+    }
+}
+
 /// As `echo word | nc` sends it: a reset would break off what the client has not read yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newline_behind_a_word_breaks_nothing_off() {
@@ -338,4 +381,47 @@ async fn the_file_bounds_the_data_of_a_znode() {
     allowed.expect("the bound follows the file");
     socket.send(&3_000_001_i32.to_be_bytes()).await;
     socket.expect_closed().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_goes_once_its_children_have() {
+    let node = node_with(&[("znode.container.checkIntervalMs", "10")]).await;
+    let mut socket = node.session().await;
+    let container = |path: &str| create(path, Bytes::new(), create::flags::CONTAINER);
+    make(&mut socket, &container("/by-create")).await;
+    let made: Create2Response = socket
+        .ask(2, OpCode::CreateContainer, &container("/by-its-own"))
+        .await
+        .expect("created");
+    assert_eq!(
+        (made.path.as_str(), made.stat.ephemeral_owner),
+        ("/by-its-own", 0)
+    );
+    let ops = vec![
+        MultiOp::Create(container("/in-a-multi")),
+        MultiOp::Create2(container("/in-a-multi/below")),
+    ];
+    let request = MultiRequest { ops };
+    let answer: MultiResponse = socket.ask(3, OpCode::Multi, &request).await.expect("told");
+    for result in &answer.results {
+        assert!(matches!(result, MultiResult::Create2(_)), "{result:?}");
+    }
+    let seen = socket
+        .ask::<Stat>(4, OpCode::Exists, &exists("/in-a-multi", true))
+        .await;
+    seen.expect("there");
+    let last = DeleteRequest {
+        path: "/in-a-multi/below".into(),
+        version: -1,
+    };
+    assert_eq!(socket.code(5, OpCode::Delete, &last).await, ErrorCode::OK);
+    let event = socket.event().await;
+    assert_eq!(
+        (event.kind, event.path.as_str()),
+        (kind::NODE_DELETED, "/in-a-multi")
+    );
+    let empty = socket
+        .ask::<Stat>(6, OpCode::Exists, &exists("/by-create", false))
+        .await;
+    empty.expect("one that has never had a child stays");
 }

@@ -43,6 +43,16 @@ fn batched() -> impl Strategy<Value = Op> {
                     want_stat,
                 })
             }),
+        (text(), data(), acl(), any::<bool>()).prop_map(|(path, data, acl, want_stat)| {
+            Op::CreateContainer(Create {
+                path,
+                data,
+                acl,
+                ephemeral: false,
+                sequential: false,
+                want_stat,
+            })
+        }),
         (text(), any::<i32>()).prop_map(|(path, version)| Op::Delete { path, version }),
         (text(), data(), any::<i32>()).prop_map(|(path, data, version)| Op::SetData {
             path,
@@ -83,6 +93,7 @@ fn op() -> impl Strategy<Value = Op> {
             }
         ),
         any::<u32>().prop_map(|max_data_bytes| Op::SetLimits { max_data_bytes }),
+        text().prop_map(|path| Op::DeleteContainer { path }),
     ]
 }
 
@@ -256,6 +267,18 @@ fn golden_bytes_of_each_operation() {
             },
             "0d000000ff",
         ),
+        (
+            Op::CreateContainer(Create {
+                path: path(),
+                data: None,
+                acl: vec![],
+                ephemeral: false,
+                sequential: false,
+                want_stat: true,
+            }),
+            "0e000000022f61ffffffff00000000000001",
+        ),
+        (Op::DeleteContainer { path: path() }, "0f000000022f61"),
     ];
     for (op, expected) in golden {
         let command = plain(op);

@@ -84,6 +84,9 @@ fn batched() -> impl Strategy<Value = Op> {
         6 => (path(), data(), list(), any::<bool>(), any::<bool>()).prop_map(|(path, data, acl, ephemeral, sequential)| {
             Op::Create(Create { path, data, acl, ephemeral, sequential, want_stat: true })
         }),
+        1 => (path(), data(), list()).prop_map(|(path, data, acl)| {
+            Op::CreateContainer(Create { path, data, acl, ephemeral: false, sequential: false, want_stat: true })
+        }),
         3 => (path(), version()).prop_map(|(path, version)| Op::Delete { path, version }),
         2 => (path(), data(), version()).prop_map(|(path, data, version)| Op::SetData { path, data, version }),
         1 => (path(), list(), version()).prop_map(|(path, acl, version)| Op::SetAcl { path, acl, version }),
@@ -100,6 +103,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Op::CloseSession),
         1 => Just(Op::ExpireSession),
         1 => Just(Op::Sync),
+        2 => path().prop_map(|path| Op::DeleteContainer { path }),
         1 => (3..6u32).prop_map(|max_data_bytes| Op::SetLimits { max_data_bytes }),
         3 => proptest::collection::vec(batched(), 0..5).prop_map(Op::Multi),
         2 => (path(), version(), proptest::collection::vec(proptest::collection::vec(batched(), 0..3), 0..4)).prop_map(

@@ -73,6 +73,9 @@ pub const ROWS: &[(OpCode, Decode)] = &[
     (OpCode::Create2, |r, _| {
         create(Jute::read(r)?, true, Shape::PathAndStat)
     }),
+    (OpCode::CreateContainer, |r, _| {
+        create(Jute::read(r)?, true, Shape::PathAndStat)
+    }),
     (OpCode::Delete, |r, _| {
         write(delete(Jute::read(r)?), Shape::Nothing)
     }),
@@ -174,18 +177,22 @@ fn create_op(request: CreateRequest, want_stat: bool) -> Result<Op, OpError> {
         flags::EPHEMERAL => (true, false),
         flags::PERSISTENT_SEQUENTIAL => (false, true),
         flags::EPHEMERAL_SEQUENTIAL => (true, true),
-        // Containers, and znodes with a time to live.
-        4..=6 => return Err(OpError::Unimplemented),
+        flags::CONTAINER => (false, false),
+        flags::WITH_TTL | flags::SEQUENTIAL_WITH_TTL => return Err(OpError::Unimplemented),
         flags => return Err(OpError::BadArguments(format!("no create flags {flags}"))),
     };
-    Ok(Op::Create(Create {
+    let create = Create {
         path: request.path,
         data: request.data,
         acl: acl_list(request.acl),
         ephemeral,
         sequential,
         want_stat,
-    }))
+    };
+    Ok(match request.flags {
+        flags::CONTAINER => Op::CreateContainer(create),
+        _ => Op::Create(create),
+    })
 }
 
 fn acl_list(list: Vec<ZkAcl>) -> Vec<Acl> {
@@ -237,8 +244,13 @@ fn multi(request: MultiRequest) -> Decoded {
     let mut shapes = Vec::with_capacity(total);
     for op in request.ops {
         let (op, shape) = match op {
-            MultiOp::Create(create) => (create_op(create, false), OpCode::Create),
+            // As in ZooKeeper the answer to a container has a stat, whichever create asked for it.
+            MultiOp::Create(create) if create.flags != flags::CONTAINER => {
+                (create_op(create, false), OpCode::Create)
+            }
+            MultiOp::Create(create) => (create_op(create, true), OpCode::Create2),
             MultiOp::Create2(create) => (create_op(create, true), OpCode::Create2),
+            MultiOp::CreateTtl(_) => (Err(OpError::Unimplemented), OpCode::CreateTtl),
             MultiOp::Delete(request) => (Ok(delete(request)), OpCode::Delete),
             MultiOp::SetData(request) => (Ok(set_data(request)), OpCode::SetData),
             MultiOp::Check(CheckRequest { path, version }) => {

@@ -20,6 +20,22 @@ record! {
 }
 
 record! {
+    /// Create a node with a time to live.
+    pub struct CreateTtlRequest {
+        /// As in [`CreateRequest`].
+        pub path: String,
+        /// As there.
+        pub data: Option<Bytes>,
+        /// As there.
+        pub acl: Vec<Acl>,
+        /// As there.
+        pub flags: i32,
+        /// Milliseconds.
+        pub ttl: i64,
+    }
+}
+
+record! {
     /// The node's path, with its number if it is sequential.
     pub struct CreateResponse {
         /// As created.
@@ -27,7 +43,7 @@ record! {
     }
 }
 
-/// Values of [`CreateRequest::flags`]; 4 to 6 are containers and nodes with a time to live.
+/// Values of [`CreateRequest::flags`].
 pub mod flags {
     /// A node that stays.
     pub const PERSISTENT: i32 = 0;
@@ -37,4 +53,10 @@ pub mod flags {
     pub const PERSISTENT_SEQUENTIAL: i32 = 2;
     /// Both.
     pub const EPHEMERAL_SEQUENTIAL: i32 = 3;
+    /// A node that goes once its children have gone.
+    pub const CONTAINER: i32 = 4;
+    /// A node that goes when it has no children and was not written for a time.
+    pub const WITH_TTL: i32 = 5;
+    /// The same, with a number.
+    pub const SEQUENTIAL_WITH_TTL: i32 = 6;
 }

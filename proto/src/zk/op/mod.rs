@@ -28,7 +28,7 @@ pub mod who_am_i;
 pub use add_watch::{AddWatchRequest, AddWatchResponse};
 pub use auth::AuthRequest;
 pub use check::CheckRequest;
-pub use create::{CreateRequest, CreateResponse};
+pub use create::{CreateRequest, CreateResponse, CreateTtlRequest};
 pub use create2::Create2Response;
 pub use delete::DeleteRequest;
 pub use exists::{ExistsRequest, ExistsResponse};

@@ -4,7 +4,8 @@
 use bytes::BytesMut;
 
 use super::{
-    CheckRequest, CreateRequest, DeleteRequest, GetChildrenRequest, GetDataRequest, SetDataRequest,
+    CheckRequest, CreateRequest, CreateTtlRequest, DeleteRequest, GetChildrenRequest,
+    GetDataRequest, SetDataRequest,
 };
 use super::{Create2Response, GetChildrenResponse, GetDataResponse};
 use crate::zk::jute::{DecodeError, Jute, Reader, record};
@@ -35,6 +36,8 @@ pub enum MultiOp {
     Create(CreateRequest),
     /// Answered with the path and the stat.
     Create2(CreateRequest),
+    /// As `Create2`.
+    CreateTtl(CreateTtlRequest),
     /// Answered with nothing.
     Delete(DeleteRequest),
     /// Answered with the stat.
@@ -92,7 +95,11 @@ impl Jute for MultiRequest {
             }
             ops.push(match OpCode::from_number(header.kind) {
                 Some(OpCode::Create) => MultiOp::Create(Jute::read(from)?),
-                Some(OpCode::Create2) => MultiOp::Create2(Jute::read(from)?),
+                // The flags tell a container.
+                Some(OpCode::Create2 | OpCode::CreateContainer) => {
+                    MultiOp::Create2(Jute::read(from)?)
+                }
+                Some(OpCode::CreateTtl) => MultiOp::CreateTtl(Jute::read(from)?),
                 Some(OpCode::Delete) => MultiOp::Delete(Jute::read(from)?),
                 Some(OpCode::SetData) => MultiOp::SetData(Jute::read(from)?),
                 Some(OpCode::Check) => MultiOp::Check(Jute::read(from)?),
@@ -108,6 +115,7 @@ impl Jute for MultiRequest {
             let (kind, body): (OpCode, &dyn Fn(&mut BytesMut)) = match op {
                 MultiOp::Create(create) => (OpCode::Create, &|out| create.write(out)),
                 MultiOp::Create2(create) => (OpCode::Create2, &|out| create.write(out)),
+                MultiOp::CreateTtl(create) => (OpCode::CreateTtl, &|out| create.write(out)),
                 MultiOp::Delete(delete) => (OpCode::Delete, &|out| delete.write(out)),
                 MultiOp::SetData(set_data) => (OpCode::SetData, &|out| set_data.write(out)),
                 MultiOp::Check(check) => (OpCode::Check, &|out| check.write(out)),
