@@ -58,6 +58,29 @@ impl Metrics {
         self.latency_max_us.fetch_max(us, Ordering::Relaxed);
     }
 
+    /// Counts from 0 again.
+    pub fn reset(&self) {
+        let Self {
+            packets_received,
+            packets_sent,
+            latency_count,
+            latency_sum_us,
+            latency_min_us,
+            latency_max_us,
+        } = self;
+        let zero = [
+            packets_received,
+            packets_sent,
+            latency_count,
+            latency_sum_us,
+            latency_max_us,
+        ];
+        for counter in zero {
+            counter.store(0, Ordering::Relaxed);
+        }
+        latency_min_us.store(u64::MAX, Ordering::Relaxed);
+    }
+
     /// Frames that came in.
     pub fn packets_received(&self) -> u64 {
         self.packets_received.load(Ordering::Relaxed)
@@ -100,5 +123,9 @@ mod tests {
         let latency = metrics.latency();
         assert_eq!((latency.min_ms, latency.max_ms), (2, 4));
         assert!((latency.avg_ms - 3.0).abs() < 1e-9);
+        metrics.reset();
+        metrics.answered(Duration::from_millis(7));
+        let latency = metrics.latency();
+        assert_eq!((latency.min_ms, latency.max_ms), (7, 7));
     }
 }

@@ -1,9 +1,11 @@
 //! Four-letter words: a word, an answer in ZooKeeper's form, and the connection closes.
 //!
-//! Only words that read exist here, so all of them are answered unless the whitelist says otherwise.
+//! Without a whitelist all are answered that only read, and cost little.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{ClientInfo, Services};
 use crate::clock;
-use crate::config::Role as ServerRole;
+use crate::config::{Endpoint, Role as ServerRole};
 use crate::consensus::{Role, Status};
 
 /// ZooKeeper's version whose protocol and words these are, as its tools parse it.
@@ -25,6 +27,9 @@ const VERSION: &str = concat!(
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Sessions whose ephemerals are looked up in one turn under the publication lock.
+const SESSIONS_PER_LOOK: usize = 256;
 
 /// How long a client that has its answer may leave its side open.
 const LINGER: Duration = Duration::from_secs(1);
@@ -40,7 +45,11 @@ const WORDS: Words = &[
     ("mntr", |services| serving(services, mntr)),
     ("cons", |services| serving(services, cons)),
     ("wchs", |services| serving(services, wchs)),
+    ("wchc", |services| serving(services, wchc)),
+    ("wchp", |services| serving(services, wchp)),
     ("dump", |services| serving(services, dump)),
+    ("crst", |services| serving(services, crst)),
+    ("srst", |services| serving(services, srst)),
     ("conf", conf),
     ("envi", |_| envi()),
 ];
@@ -203,6 +212,9 @@ fn mntr(services: &Services) -> String {
     row("ephemerals_count", &counts.ephemerals);
     row("approximate_data_size", &counts.data_bytes);
     row("global_sessions", &sessions);
+    row("local_sessions", &0);
+    let up = clock::now().saturating_duration_since(services.started);
+    row("uptime", &up.as_millis());
     if let Some(open) = open_files() {
         row("open_file_descriptor_count", &open);
     }
@@ -218,8 +230,18 @@ fn mntr(services: &Services) -> String {
         };
         let active = |voter: bool| others().filter(|m| m.voter == voter && m.active).count();
         row("learners", &others().count());
+        let voters = status.members.iter().filter(|member| member.voter);
+        row("quorum_size", &voters.count());
         row("synced_followers", &active(true));
         row("synced_observers", &active(false));
+    }
+    if services.config.servers.len() > 1 {
+        let doing = match status.role {
+            Role::Leader => "leading - broadcast",
+            Role::Follower | Role::Candidate => "following - broadcast",
+            Role::Observer => "observing - broadcast",
+        };
+        row("peer_state", &doing);
     }
     row("raft_term", &status.term);
     row("raft_commit_index", &status.committed);
@@ -238,17 +260,98 @@ fn wchs(services: &Services) -> String {
     format!("{connections} connections watching {paths} paths\nTotal watches:{watches}\n")
 }
 
+/// What each session watches.
+fn watches(services: &Services) -> Vec<(i64, Vec<Arc<str>>)> {
+    let watches = services.door.watches();
+    let clients = services.clients.lock();
+    let session = |id: &u64| Some(clients.get(id)?.session.load(Ordering::Relaxed));
+    watches
+        .into_iter()
+        .filter_map(|(id, paths)| Some((session(&id)?, paths)))
+        .collect()
+}
+
+fn wchc(services: &Services) -> String {
+    let mut out = String::new();
+    for (session, paths) in watches(services) {
+        put(&mut out, format_args!("{session:#x}\n"));
+        for path in paths {
+            put(&mut out, format_args!("\t{path}\n"));
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn wchp(services: &Services) -> String {
+    let mut sessions: BTreeMap<Arc<str>, Vec<i64>> = BTreeMap::new();
+    for (session, paths) in watches(services) {
+        for path in paths {
+            sessions.entry(path).or_default().push(session);
+        }
+    }
+    let mut out = String::new();
+    for (path, sessions) in sessions {
+        put(&mut out, format_args!("{path}\n"));
+        for session in sessions {
+            put(&mut out, format_args!("\t{session:#x}\n"));
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn crst(services: &Services) -> String {
+    for client in services.clients() {
+        client.received.store(0, Ordering::Relaxed);
+        client.sent.store(0, Ordering::Relaxed);
+    }
+    "Connection stats reset.\n".to_owned()
+}
+
+fn srst(services: &Services) -> String {
+    services.metrics.reset();
+    "Server stats reset.\n".to_owned()
+}
+
+/// As a member of ZooKeeper's ensemble tells it; expiry is the leader's, so no times stand here.
 fn dump(services: &Services) -> String {
     let mut sessions = services.door.read(|state| {
         let live = state
             .sessions()
-            .map(|(id, session)| (id.0, session.timeout_ms));
+            .map(|(id, session)| (id, session.timeout_ms));
         live.collect::<Vec<_>>()
     });
     sessions.sort_unstable();
-    let mut out = format!("Global Sessions({}):\n", sessions.len());
-    for (id, timeout_ms) in sessions {
-        put(&mut out, format_args!("{id:#x}\t{timeout_ms}ms\n"));
+    let mut out = format!(
+        "SessionTracker dump:\nGlobal Sessions({}):\n",
+        sessions.len()
+    );
+    for (id, timeout_ms) in &sessions {
+        put(&mut out, format_args!("{id}\t{timeout_ms}ms\n"));
+    }
+    let mut owners = Vec::new();
+    for some in sessions.chunks(SESSIONS_PER_LOOK) {
+        services.door.read(|state| {
+            for (id, _) in some {
+                // A store that cannot be read ends the node elsewhere.
+                let paths = state.ephemerals(*id).unwrap_or_default();
+                if !paths.is_empty() {
+                    owners.push((*id, paths));
+                }
+            }
+        });
+    }
+    let count = owners.len();
+    put(
+        &mut out,
+        format_args!("ephemeral nodes dump:\nSessions with Ephemerals ({count}):\n"),
+    );
+    for (id, paths) in owners {
+        put(&mut out, format_args!("{id}:\n"));
+        for path in paths {
+            put(&mut out, format_args!("\t{path}\n"));
+        }
     }
     out
 }
@@ -284,6 +387,14 @@ fn conf(services: &Services) -> String {
                 format_args!("server.{node}={host}:{quorum}:{election}:{role}"),
             );
             if let Some(client) = &server.client {
+                // Without a host of its own: the server's, where its clients find it.
+                let client = match client.host.is_empty() {
+                    true => &Endpoint {
+                        host: host.clone(),
+                        port: client.port,
+                    },
+                    false => client,
+                };
                 put(&mut out, format_args!(";{client}"));
             }
             out.push('\n');

@@ -23,9 +23,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::request::FrontDoor;
@@ -39,6 +41,7 @@ pub struct Services {
     /// For the words that show settings, and the frame limit.
     pub config: Config,
     clients: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+    started: Instant,
 }
 
 /// One connection, as `stat` and `cons` show it.
@@ -59,6 +62,7 @@ impl Services {
             metrics: Metrics::default(),
             config,
             clients: Mutex::new(BTreeMap::new()),
+            started: clock::now(),
         })
     }
 
