@@ -134,9 +134,8 @@ impl<K: Ord + Copy> WatchTable<K> {
 
     /// Each connection that watches something, with the paths.
     pub fn by_connection(&self) -> impl Iterator<Item = (K, &BTreeSet<Arc<str>>)> {
-        self.paths
-            .iter()
-            .map(|(connection, paths)| (*connection, paths))
+        let connections = self.connections.iter();
+        connections.map(|(connection, watched)| (*connection, &watched.paths))
     }
 
     /// Paths that someone watches.
