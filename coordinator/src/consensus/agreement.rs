@@ -149,7 +149,7 @@ impl Agreement {
         let (index, digest) = self.newest();
         Fatal::new(format!(
             "this node's state is not the ensemble's: {why} (its digest at index {index} is {digest:016x}); \
-             wipe this node and let it rejoin"
+             run `zweig coordinator wipe --config FILE` and start it again, then it rejoins"
         ))
     }
 

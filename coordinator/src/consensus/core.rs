@@ -14,6 +14,7 @@
 //! Absent on purpose: proposals of followers (raft 0.7 would forward them; a `MsgPropose` that arrives is
 //! dropped), leadership transfer by message, reads by lease.
 
+mod configuration;
 mod interface;
 mod knowledge;
 #[cfg(test)]
@@ -23,15 +24,12 @@ mod tests;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use prost011::Message as _;
-use raft::eraftpb::{
-    ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot,
-};
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType};
 use raft::{Config, INVALID_ID, RawNode, Ready, SnapshotStatus, StateRole};
 
-use super::applier::{CheckpointMark, Committed, CommittedData, Fatal};
+use super::applier::{Committed, CommittedData, Fatal};
 use super::campaign::FailOver;
-use super::membership::{incarnation_of, server_of};
+use super::membership::server_of;
 use super::view::LogView;
 use crate::storage::raft_log::{Position, Recovered};
 
@@ -145,7 +143,8 @@ impl Core {
             Input::ReadIndex(context) => self.raw.read_index(context),
             Input::Installed => {}
             Input::Checkpoint(mark) => {
-                self.raw.mut_store().snapshot = snapshot(&mark, &self.first_conf_state);
+                self.raw.mut_store().snapshot =
+                    configuration::snapshot(&mark, &self.first_conf_state);
             }
             Input::CheckpointGone => self.raw.mut_store().snapshot = None,
             Input::SnapshotSent { to, done } => {
@@ -404,69 +403,6 @@ impl Core {
             data,
         });
     }
-
-    fn change_members(&mut self, index: u64, data: &[u8]) -> CommittedData {
-        let changed = ConfChangeV2::decode(data)
-            .ok()
-            .and_then(|change| self.raw.apply_conf_change(&change).ok());
-        // What can't be applied is left out by everyone alike.
-        if let Some(conf_state) = changed {
-            let view = self.raw.mut_store();
-            view.conf_state = conf_state;
-            view.conf_index = index;
-        }
-        CommittedData::Conf(self.raw.store().conf_state.encode_to_vec().into())
-    }
-
-    /// Once somebody has joined, an empty log is filled by a checkpoint only: see [`Core::message`]. What is hidden
-    /// stays on the disk.
-    fn hide_first_entry(&mut self) {
-        let joined = || {
-            self.raw
-                .store()
-                .conf_state
-                .voters
-                .iter()
-                .chain(&self.raw.store().conf_state.learners)
-        };
-        if self.raw.store().base().index == 0
-            && self.raw.raft.raft_log.applied() > 0
-            && joined().any(|&id| incarnation_of(id) > 0)
-        {
-            self.raw.mut_store().compact(1);
-        }
-    }
-
-    fn install(&self, snapshot: &Snapshot) -> Install {
-        let metadata = snapshot.get_metadata();
-        let at = Position {
-            index: metadata.index,
-            term: metadata.term,
-        };
-        let conf_state = metadata.get_conf_state().encode_to_vec();
-        Install {
-            mark: CheckpointMark { at, conf_state },
-            hard_state: self.hard_state.clone(),
-        }
-    }
-
-    fn finish_install(&mut self) {
-        let Some(ready) = self.installing.take() else {
-            return;
-        };
-        let metadata = ready.snapshot().get_metadata();
-        let at = Position {
-            index: metadata.index,
-            term: metadata.term,
-        };
-        self.raw
-            .mut_store()
-            .reset(at, metadata.get_conf_state().clone());
-        let number = ready.number();
-        self.raw.advance_append_async(ready);
-        self.persisted(number);
-        self.applied(at.index);
-    }
 }
 
 fn raft_config(config: &CoreConfig, applied: u64) -> Config {
@@ -489,18 +425,4 @@ fn raft_config(config: &CoreConfig, applied: u64) -> Config {
         pre_vote: true,
         ..Config::default()
     }
-}
-
-/// A state without a ConfState of its own has seen no change of the first one.
-fn snapshot(mark: &CheckpointMark, first: &ConfState) -> Option<Snapshot> {
-    let conf_state = match mark.conf_state.as_slice() {
-        [] => first.clone(),
-        bytes => ConfState::decode(bytes).ok()?,
-    };
-    let mut snapshot = Snapshot::default();
-    let metadata = snapshot.mut_metadata();
-    metadata.index = mark.at.index;
-    metadata.term = mark.at.term;
-    metadata.set_conf_state(conf_state);
-    Some(snapshot)
 }

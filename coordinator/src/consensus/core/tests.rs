@@ -10,6 +10,7 @@ use raft::eraftpb::{
 };
 
 use super::*;
+use crate::consensus::applier::CheckpointMark;
 use crate::consensus::status::Role;
 
 const ELECTION: usize = 10;

@@ -102,8 +102,8 @@ impl Node {
     pub(super) fn end_replaced(&mut self) {
         let server = server_of(self.config.node);
         self.out.fatal = Some(Fatal::new(format!(
-            "a later incarnation of node {server} is a member of the ensemble, this one was removed; \
-             if this machine shall be node {server}, run: zweig coordinator wipe --config FILE"
+            "a later incarnation of node {server} is a member of the ensemble, this one was removed; if this machine \
+             shall be node {server}, see that its clock is right, and run: zweig coordinator wipe --config FILE"
         )));
     }
 
