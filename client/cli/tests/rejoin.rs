@@ -126,7 +126,9 @@ fn rejoin(lose_the_leader: bool) {
     // With one of the others gone it must vote, or nothing goes on.
     cluster.kill(Role::Coordinator(others[0]));
     write(&cluster, 30..40);
-    assert_eq!(tree_of(&cluster, lost), names(0..40));
+    wait_until("it has what was written with it", PATIENCE, || {
+        tree_of(&cluster, lost) == names(0..40)
+    });
 }
 
 #[test]
