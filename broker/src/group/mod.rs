@@ -14,10 +14,12 @@
 //! reply; a group's generation never falls.
 //!
 //! `state.rs` the states and their legal moves; `member.rs`, `membership.rs` the data; `join.rs`,
-//! `rebalance.rs`, `sync.rs`, `heartbeat.rs` (leaving too), `offsets.rs` the requests; `record.rs`
+//! `rebalance.rs`, `sync.rs`, `heartbeat.rs` (leaving too), `offsets.rs` the requests; `forget.rs` what
+//! becomes of offsets when topics go; `record.rs`
 //! the bytes in the log; `table.rs` all groups of one partition, replay and timers.
 
 pub mod describe;
+mod forget;
 pub mod heartbeat;
 pub mod join;
 pub mod member;
@@ -208,6 +210,13 @@ pub enum Then {
         ticket: Option<Ticket>,
         /// Group id.
         group: String,
+    },
+    /// Offsets of topics that are gone are forgotten.
+    Forgotten {
+        /// Group id.
+        group: String,
+        /// Of what.
+        partitions: Vec<PartitionName>,
     },
     /// Nothing to do.
     Noted,

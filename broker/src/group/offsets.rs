@@ -1,6 +1,6 @@
 //! Committed offsets: who may commit, what is stored, when it is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AppendFailure, Effect, Group, GroupConfig, GroupError, GroupState, LogRecord, Now};
 use super::{Then, Ticket, record};
@@ -66,6 +66,8 @@ pub struct Offsets {
     pub(super) by_partition: BTreeMap<PartitionName, StoredOffset>,
     /// Commits handed to the log whose outcome is not known yet.
     pub(super) in_flight: usize,
+    /// Forgotten here, and perhaps not in the log: see `forget.rs`.
+    pub(super) owed: BTreeSet<PartitionName>,
 }
 
 impl Group {
@@ -149,6 +151,7 @@ impl Group {
                 result: outcome,
             });
             if outcome.is_ok() {
+                self.offsets.owed.remove(&commit.partition);
                 self.offsets
                     .by_partition
                     .insert(commit.partition, commit.stored);
@@ -216,6 +219,7 @@ impl Group {
         self.state() == GroupState::Empty
             && self.offsets.by_partition.is_empty()
             && self.offsets.in_flight == 0
+            && self.offsets.owed.is_empty()
             && self.pending.is_empty()
     }
 }

@@ -18,7 +18,7 @@ use super::{
 /// Groups by id, and when each next needs attention.
 #[derive(Debug, Clone, Default)]
 pub struct Groups {
-    groups: BTreeMap<String, Group>,
+    pub(super) groups: BTreeMap<String, Group>,
     /// (monotonic ms, group) of each group that has a deadline, the earliest first.
     deadlines: BTreeSet<(i64, String)>,
     /// The entry each group has in `deadlines`.
@@ -207,6 +207,9 @@ impl Groups {
     ) {
         match then {
             Then::Noted => {}
+            Then::Forgotten { group, partitions } => {
+                self.with(&group, |g| g.forgotten(partitions, result));
+            }
             Then::Assigned {
                 group,
                 generation,

@@ -346,6 +346,12 @@ impl Run {
                 self.groups.expire_offsets(self.now, &self.config, &mut out);
                 self.perform(out);
             }
+            ["topic_gone", topic] => {
+                let mut out = Vec::new();
+                self.groups
+                    .forget_offsets(|p, _| p.topic == *topic, &mut out);
+                self.perform(out);
+            }
             ["log", rest @ ..] => self.log_answers(rest),
             ["after", ms] => self.after(ms.parse().expect("ms")),
             ["show"] => self.show(),

@@ -29,10 +29,8 @@ pub(super) async fn handle(
                 topic: topic.name.to_string(),
                 partition: asked.partition_index,
             };
-            if image
-                .partition(&partition.topic, partition.partition)
-                .is_none()
-            {
+            let known = image.partition(&partition.topic, partition.partition);
+            if known.is_none() || image.is_gone(&partition.topic) {
                 results.insert(partition, Err(GroupError::UnknownPartition));
                 continue;
             }

@@ -3,7 +3,7 @@
 //! `shard` asks for its logs through [`Backing`]; here the replica manager stands behind it. Every
 //! call names the leader epoch it believes in, and is refused when another one is led here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::clock;
 use crate::config;
 use crate::group::{AppendFailure, GroupConfig};
 use crate::log::{AppendError, AppendOrigin, TopicPartition};
-use crate::metadata::MetadataCache;
+use crate::metadata::{Image, MetadataCache};
 use crate::replica::hosted::{Leaderships, Partition, PartitionError, ReplicaManager};
-use crate::shard::{Backing, Led, LoadError, OFFSETS_TOPIC};
+use crate::shard::{Backing, Led, LoadError, OFFSETS_TOPIC, Shards};
 
 /// See the module.
 pub struct HostedGroups {
@@ -46,6 +46,11 @@ impl Backing for HostedGroups {
         let image = self.metadata.image();
         let topic = image.topic(OFFSETS_TOPIC)?;
         i32::try_from(topic.partitions.size()).ok()
+    }
+
+    fn is_gone(&self, topic: &str) -> bool {
+        let image = self.metadata.image();
+        image.cluster_id.is_some() && image.is_gone(topic)
     }
 
     fn append(
@@ -126,6 +131,42 @@ pub fn group_config(config: &config::GroupConfig) -> GroupConfig {
     }
 }
 
+/// Tells the shards which topics go, until `leaving`.
+pub async fn tell_gone(metadata: Arc<MetadataCache>, groups: Shards, leaving: CancellationToken) {
+    let mut changed = metadata.changed();
+    let mut before = metadata.image();
+    changed.mark_changed();
+    loop {
+        tokio::select! {
+            () = leaving.cancelled() => return,
+            more = changed.changed() => if more.is_err() { return },
+        }
+        changed.borrow_and_update();
+        let now = metadata.image();
+        let gone = topics_gone(&before, &now);
+        if !gone.is_empty() {
+            groups.forget_topics(&gone);
+        }
+        before = now;
+    }
+}
+
+/// Topics of one image that are gone, going, or replaced in a later one.
+fn topics_gone(before: &Image, now: &Image) -> BTreeSet<String> {
+    let topics = before.topics.values();
+    let gone = topics.filter(|old| match now.topic(&old.name) {
+        Some(new) if Arc::ptr_eq(old, new) => false,
+        Some(new) if !old.id.is_nil() && !new.id.is_nil() && old.id != new.id => true,
+        Some(_) => false,
+        None => now.is_gone(&old.name),
+    });
+    let asked = now.deleting.keys();
+    let asked = asked.filter(|name| !before.deleting.contains_key(*name));
+    gone.map(|topic| topic.name.to_string())
+        .chain(asked.map(ToString::to_string))
+        .collect()
+}
+
 /// Tells the shards which partitions of the offsets topic are led here, until `leaving`.
 pub async fn tell_led(
     mut leaderships: watch::Receiver<Leaderships>,
@@ -149,4 +190,35 @@ pub async fn tell_led(
 fn offsets_partitions(all: &BTreeMap<TopicPartition, i32>) -> Led {
     let ours = all.iter().filter(|(name, _)| name.topic == OFFSETS_TOPIC);
     ours.map(|(name, epoch)| (name.partition, *epoch)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn topics_go_by_deletion_or_by_another_id_and_not_by_being_unreadable() {
+        let mut before = Image::default();
+        for (at, name) in ["stays", "going", "gone", "replaced", "garbled", "named"]
+            .iter()
+            .enumerate()
+        {
+            let id = if *name == "named" { 0 } else { at as u128 + 1 };
+            before.put_topic(name, Uuid::from_u128(id), 0, &[(0, vec![1])]);
+        }
+        let mut now = before.clone();
+        now.deleting.insert_mut(Arc::from("going"), ());
+        now.remove_topic("gone");
+        now.put_topic("replaced", Uuid::from_u128(99), 0, &[(0, vec![1])]);
+        now.remove_topic("garbled");
+        now.unreadable.insert_mut(Arc::from("garbled"), ());
+        now.put_topic("named", Uuid::from_u128(98), 1, &[(0, vec![1])]);
+        let gone = topics_gone(&before, &now);
+        assert_eq!(
+            gone.iter().collect::<Vec<_>>(),
+            ["going", "gone", "replaced"]
+        );
+        assert_eq!(topics_gone(&now, &now), BTreeSet::new());
+    }
 }

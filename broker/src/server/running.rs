@@ -149,6 +149,8 @@ impl Running {
         let leaderships = self.replicas.leaderships();
         let tell = groups::tell_led(leaderships, sender, self.stop.child_token());
         self.tasks.spawn(tell);
+        let gone = groups::tell_gone(metadata.clone(), groups.clone(), self.stop.child_token());
+        self.tasks.spawn(gone);
         self.tasks
             .spawn(groups.clone().run(led, self.stop.child_token()));
         groups

@@ -1,6 +1,6 @@
 //! One shard: the groups of one partition, under one leader epoch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,9 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::writer::{self, Appending};
 use super::{Backing, Shards};
+use crate::group::offsets::StoredOffset;
 use crate::group::{
-    AppendFailure, Committed, Effect, GroupConfig, GroupError, Groups, Joined, Now, Synced, Ticket,
+    AppendFailure, Committed, Effect, GroupConfig, GroupError, Groups, Joined, Now, PartitionName,
+    Synced, Ticket,
 };
+
+/// No broker's image is older than this while it leads, for all practical purposes.
+const IMAGE_LAG_MS: i64 = 60_000;
 
 /// ```text
 /// Loading ──▶ Serving ──▶ GivenUp
@@ -37,6 +42,8 @@ pub(super) enum Waiter {
 
 struct State {
     phase: Phase,
+    /// Topics deleted while the log was being read.
+    gone: BTreeSet<String>,
     waiters: HashMap<Ticket, Waiter>,
 }
 
@@ -60,6 +67,7 @@ impl Shard {
             owner,
             state: Mutex::new(State {
                 phase: Phase::Loading,
+                gone: BTreeSet::new(),
                 waiters: HashMap::new(),
             }),
             appends,
@@ -88,11 +96,41 @@ impl Shard {
     pub(super) fn serve(&self, mut groups: Groups) {
         groups.loaded(self.now());
         let mut state = self.state.lock();
+        let mut gone = BTreeSet::new();
         if matches!(state.phase, Phase::Loading) {
             state.phase = Phase::Serving(groups);
+            gone = std::mem::take(&mut state.gone);
         }
         drop(state);
         self.owner.shared.deadlines.notify_one();
+        self.forget_topics(&gone);
+        self.forget_missing();
+    }
+
+    /// Forgets what was committed of topics that were deleted.
+    pub(super) fn forget_topics(&self, topics: &BTreeSet<String>) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Loading) {
+            state.gone.extend(topics.iter().cloned());
+        }
+        drop(state);
+        if !topics.is_empty() {
+            self.change(|groups, _, _, out| {
+                groups.forget_offsets(|partition, _| topics.contains(&partition.topic), out);
+            });
+        }
+    }
+
+    /// Forgets what was committed of topics that are not there, because they went while nobody served this group.
+    /// What was committed lately stays for now: a former leader may have seen a newer image than this broker.
+    pub(super) fn forget_missing(&self) {
+        let backing = self.backing();
+        self.change(|groups, now, _, out| {
+            let missing = |partition: &PartitionName, stored: &StoredOffset| {
+                stored.commit_ms < now.wall_ms - IMAGE_LAG_MS && backing.is_gone(&partition.topic)
+            };
+            groups.forget_offsets(missing, out);
+        });
     }
 
     pub(super) fn is_loading(&self) -> bool {

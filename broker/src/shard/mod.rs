@@ -18,7 +18,7 @@ mod loader;
 mod serve;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,6 +43,9 @@ pub type Led = BTreeMap<i32, i32>;
 pub trait Backing: Send + Sync + 'static {
     /// How many partitions the topic has; `None` while it does not exist.
     fn partitions(&self) -> Option<i32>;
+
+    /// Whether there certainly is no such topic.
+    fn is_gone(&self, topic: &str) -> bool;
 
     /// Appends one batch now, if this broker leads in `leader_epoch`; the future ends when the
     /// batch is committed on all in-sync replicas, or is known not to be.
@@ -198,7 +201,15 @@ impl Shards {
 
     fn expire_offsets(&self) {
         for shard in self.all() {
+            shard.forget_missing();
             shard.change(|groups, now, config, out| groups.expire_offsets(now, config, out));
+        }
+    }
+
+    /// These topics were deleted: what groups committed of them is forgotten.
+    pub fn forget_topics(&self, topics: &BTreeSet<String>) {
+        for shard in self.all() {
+            shard.forget_topics(topics);
         }
     }
 

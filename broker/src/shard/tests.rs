@@ -29,6 +29,10 @@ impl Backing for Memory {
         Some(1)
     }
 
+    fn is_gone(&self, topic: &str) -> bool {
+        topic == "gone"
+    }
+
     fn append(
         &self,
         _partition: i32,
@@ -287,4 +291,33 @@ async fn groups_and_offsets_survive_a_change_of_leader_and_silent_members_go() {
     until("expired", || state() == Ok(GroupState::Empty)).await;
     assert_eq!(fixture.shards.delete("g").await, Ok(()));
     assert_eq!(fixture.shards.list().expect("served"), Vec::new());
+}
+
+#[tokio::test]
+async fn offsets_of_topics_that_went_while_nobody_served_are_dropped_at_loading() {
+    let fixture = start();
+    fixture.lead(1).await;
+    let of = |topic: &str| PartitionName {
+        topic: topic.to_owned(),
+        partition: 0,
+    };
+    let mut both = commit(5);
+    both.offsets.extend(commit(7).offsets);
+    both.offsets[1].partition = of("gone");
+    fixture.shards.commit("g", both).await;
+    fixture.lead(2).await;
+    let committed =
+        |topic: &str| fixture.shards.offsets("g", &[of(topic)]).expect("served")[0].is_some();
+    until("dropped", || !committed("gone")).await;
+    assert!(committed("t"));
+    fixture
+        .shards
+        .forget_topics(&BTreeSet::from(["t".to_owned()]));
+    assert!(!committed("t"));
+    until("the tombstones are in the log", || {
+        fixture.memory.batches.lock().len() >= 3
+    })
+    .await;
+    fixture.lead(3).await;
+    assert!(!committed("t") && !committed("gone"));
 }

@@ -337,6 +337,10 @@ impl Backing for NoGroups {
         None
     }
 
+    fn is_gone(&self, _: &str) -> bool {
+        false
+    }
+
     fn append(&self, _: i32, _: i32, _: Bytes) -> BoxFuture<'static, Result<(), AppendFailure>> {
         Box::pin(std::future::ready(Err(AppendFailure::NotLeader)))
     }
