@@ -1,7 +1,10 @@
 //! Hard bounds: what no setting can raise.
 
-/// Requests of one connection that are held at a time; beyond that its socket is not read.
+/// Produces of one connection that have begun and are not answered; beyond that its socket is not read.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 64;
+
+/// Bytes of answers of one connection that wait for those before them; beyond that nothing begins.
+pub const MAX_WAITING_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
 /// Groups of writes in one fenced batch of the controller.
 pub const CONTROLLER_BATCH_GROUPS: usize = 1000;

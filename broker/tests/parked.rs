@@ -114,6 +114,25 @@ async fn a_broker_that_stops() {
     assert_eq!(answer(waiting).await.0, NOT_LEADER);
 }
 
+/// A producer with several requests in flight need not wait for one commit after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_of_one_connection() {
+    let (cluster, waiting) = parked().await;
+    let mut wire = Wire::connect(cluster.node(1).address).await;
+    for value in ["y", "z"] {
+        wire.send_produce("t", -1, batch(&[value]));
+    }
+    wire.flush().await;
+    cluster
+        .until("both are appended", || cluster.log_end(1) == 3)
+        .await;
+    cluster.shared.connect(1);
+    assert_eq!(answer(waiting).await, (0, 0));
+    for offset in [1, 2] {
+        assert_eq!(wire.receive_produced().await, (0, offset));
+    }
+}
+
 /// The high watermark moved between the append and the wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_committed_before_anyone_waits() {

@@ -5,8 +5,8 @@
 //! ([`crate::wire::codec`]). A handler takes a decoded request, calls one room and puts what it hears into an
 //! answer; decisions are made in the rooms. Their errors become Kafka's codes in [`error`], nowhere else.
 //!
-//! A handler's first poll happens in the order of the requests of its connection: whatever must keep that
-//! order (an append, a group's state) is done before the first wait.
+//! A request begins when those before it on its connection are answered. Produces alone begin behind each other, each
+//! polled once before the next: they append before their first wait.
 //!
 //! Called by `net`; calls `replica::hosted`, `purgatory`, `metadata`, `shard` and, through
 //! [`cluster_admin::ClusterAdmin`], the ensemble. Absent on purpose: authorisation and quotas (later), and
@@ -189,6 +189,13 @@ fn is_internal(topic: &str) -> bool {
 #[must_use]
 pub fn find(key: i16) -> Option<&'static Api> {
     REGISTRY.iter().find(|api| api.key as i16 == key)
+}
+
+/// Whether a request may begin while others of its kind are not answered yet: all it does in an order it does at its
+/// first poll.
+#[must_use]
+pub fn is_pipelined(frame: &Bytes) -> bool {
+    FixedHeader::peek(frame).is_ok_and(|header| header.key == ApiKey::Produce as i16)
 }
 
 /// Answers one request frame (without its size). The caller names listener and host; the client id is

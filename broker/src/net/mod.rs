@@ -5,11 +5,12 @@
 //!
 //! Invariants:
 //! - Answers leave a connection in the order of its requests, as Kafka's clients rely on.
-//! - The first step of a request (decoding, an append) runs before the next request of the same
-//!   connection takes its first step; what waits after that (for acks, for bytes) waits side by side.
-//!   An idempotent producer with several requests in flight depends on this.
-//! - No more than `limits::MAX_REQUESTS_IN_FLIGHT` requests of one connection are held; beyond that its
-//!   socket is not read. A frame is at most `socket.request.max.bytes`.
+//! - A request begins when those before it on its connection are answered, so it sees what they did. Produces alone
+//!   wait side by side for their acks, each appended before the next begins: an idempotent producer with
+//!   several requests in flight depends on this.
+//! - What one connection can make the broker hold is bounded: one request that waits for its turn, of at most
+//!   `socket.request.max.bytes`, and what `limits` says of produces and of answers. A peer that does not
+//!   read its answers is left after `connections.max.idle.ms`, and at a stop within a second.
 //! - What can't be understood closes the connection, with one log line that says why.
 //!
 //! Threads: log appends and reads are plain file calls (page cache) made on the threads that run these

@@ -113,6 +113,13 @@ impl Wire {
 impl Wire {
     /// Produces one batch to partition 0; the answer's error code and base offset.
     pub async fn produce(&mut self, topic: &str, acks: i16, records: Bytes) -> (i16, i64) {
+        self.send_produce(topic, acks, records);
+        self.flush().await;
+        self.receive_produced().await
+    }
+
+    /// Queues one batch for partition 0.
+    pub fn send_produce(&mut self, topic: &str, acks: i16, records: Bytes) {
         let partition = PartitionProduceData::default().with_records(Some(records));
         let topic = TopicProduceData::default()
             .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
@@ -121,7 +128,14 @@ impl Wire {
             .with_acks(acks)
             .with_timeout_ms(PRODUCE_MS)
             .with_topic_data(vec![topic]);
-        let answer: ProduceResponse = self.call(ApiKey::Produce, 9, &request).await;
+        self.send_quietly(ApiKey::Produce, 9, &request);
+    }
+
+    /// The next answer, which is to a produce; its error code and base offset.
+    pub async fn receive_produced(&mut self) -> (i16, i64) {
+        let mut answer = self.receive_frame().await.expect("an answer");
+        ResponseHeader::decode(&mut answer, 1).expect("header");
+        let answer = ProduceResponse::decode(&mut answer, 9).expect("answer");
         let partition = &answer.responses[0].partition_responses[0];
         (partition.error_code, partition.base_offset)
     }
