@@ -16,6 +16,12 @@ pub const CONTROLLER_BATCH_BYTES: usize = 512 * 1024;
 /// is set aside rather than deleted.
 pub const DELETED_TOPICS: usize = 100_000;
 
+/// Topics, partitions and tagged fields of one produce; decoded they take some hundred bytes each.
+pub const MAX_PRODUCE_ELEMENTS: usize = 200_000;
+
+/// Bytes in which the header of a request must end; its only text has at most 32 KiB.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
 /// Bytes of any request but Produce: decoding may reserve up to about a hundred times as much.
 pub const MAX_PLAIN_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 

@@ -57,6 +57,9 @@ pub enum AdminError {
     /// The chosen brokers can't hold it.
     #[error("invalid replica assignment: {0}")]
     InvalidAssignment(String),
+    /// An assignment and numbers were given together.
+    #[error("both an assignment and numbers of partitions or replicas are given")]
+    Contradiction,
     /// A setting is unknown or its value not allowed.
     #[error("invalid configuration: {0}")]
     InvalidConfig(String),

@@ -74,8 +74,7 @@ fn own_configs(topic: &CreatableTopic) -> BTreeMap<String, String> {
 fn new_topic(topic: CreatableTopic, validate_only: bool) -> Result<NewTopic, AdminError> {
     let chosen = !topic.assignments.is_empty();
     if chosen && (topic.num_partitions != -1 || topic.replication_factor != -1) {
-        let why = "both an assignment and numbers of partitions or replicas are given";
-        return Err(AdminError::InvalidAssignment(why.to_owned()));
+        return Err(AdminError::Contradiction);
     }
     if let Some(empty) = topic.configs.iter().find(|config| config.value.is_none()) {
         return Err(AdminError::InvalidConfig(format!(

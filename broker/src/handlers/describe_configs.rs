@@ -1,8 +1,8 @@
 //! DescribeConfigs (32): the settings in force of topics and of this broker.
 
-use super::Context;
 use super::create_topics::config_source;
-use crate::config::{self, Key, Kind, Source};
+use super::{Context, distinct};
+use crate::config::{self, Config, Key, Kind, Source};
 use crate::wire::codec::text;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -24,7 +24,9 @@ pub(super) async fn handle(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation && version >= 3,
     };
-    let results = request.resources.into_iter().map(|resource| {
+    let key = |one: &DescribeConfigsResource| (one.resource_type, one.resource_name.clone());
+    let resources = distinct(request.resources, key);
+    let results = resources.into_iter().map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
@@ -71,9 +73,12 @@ fn describe(
                 .filter(|row| wanted(&row.key))
                 .map(|row| {
                     let (value, source) = config::effective(row, own, &ctx.config);
-                    let broker = (!row.broker_key.is_empty())
-                        .then(|| (row.broker_key, ctx.config.effective(row.broker_key)));
-                    setting(version, &row.key, value, source, broker, detail)
+                    let mut synonyms = Vec::new();
+                    if source == Source::Topic {
+                        synonyms.push((row.key.name, value.clone(), source));
+                    }
+                    synonyms.extend(broker_synonyms(&ctx.config, row.broker_key));
+                    setting(version, &row.key, (value, source), synonyms, detail)
                 });
             Ok(rows.collect())
         }
@@ -84,15 +89,9 @@ fn describe(
                 } else {
                     Source::Default
                 };
-                let setting = setting(
-                    version,
-                    key,
-                    ctx.config.effective(key.name),
-                    source,
-                    None,
-                    detail,
-                );
-                setting.with_read_only(true)
+                let in_force = (ctx.config.effective(key.name), source);
+                let synonyms = broker_synonyms(&ctx.config, key.name);
+                setting(version, key, in_force, synonyms, detail).with_read_only(true)
             });
             Ok(rows.collect())
         }
@@ -108,29 +107,43 @@ fn describe(
     }
 }
 
+/// A key under which a setting's value may be given, the value there, and where that comes from.
+type Synonym = (&'static str, String, Source);
+
+/// Where the value of a broker's key comes from, the one in force first.
+fn broker_synonyms(config: &Config, name: &'static str) -> Vec<Synonym> {
+    let mut synonyms = Vec::new();
+    let Some(key) = config::key(name) else {
+        return synonyms;
+    };
+    let in_force = config.effective(name);
+    let default = if config.is_set(name) {
+        synonyms.push((name, in_force, Source::StaticBroker));
+        key.default.to_owned()
+    } else {
+        in_force
+    };
+    if !default.is_empty() {
+        synonyms.push((name, default, Source::Default));
+    }
+    synonyms
+}
+
 fn setting(
     version: i16,
     key: &Key,
-    value: String,
-    source: Source,
-    broker: Option<(&'static str, String)>,
+    (value, source): (String, Source),
+    synonyms: Vec<Synonym>,
     detail: Detail,
 ) -> DescribeConfigsResourceResult {
-    let synonym = |name: &'static str, value: String, source| {
+    let synonym = |(name, value, source): Synonym| {
         DescribeConfigsSynonym::default()
             .with_name(text(name))
             .with_value(Some(text(value)))
             .with_source(config_source(source))
     };
-    let mut synonyms = Vec::new();
-    if detail.synonyms {
-        if source == Source::Topic {
-            synonyms.push(synonym(key.name, value.clone(), source));
-        }
-        if let Some((name, value)) = broker {
-            synonyms.push(synonym(name, value, Source::Default));
-        }
-    }
+    let synonyms = synonyms.into_iter().filter(|_| detail.synonyms);
+    let synonyms = synonyms.map(synonym).collect();
     DescribeConfigsResourceResult::default()
         .with_name(text(key.name))
         .with_value(Some(text(value)))

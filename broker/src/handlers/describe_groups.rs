@@ -1,6 +1,6 @@
 //! DescribeGroups (15).
 
-use super::{Context, KafkaError, NO_OPERATIONS};
+use super::{Context, KafkaError, NO_OPERATIONS, distinct};
 use crate::group::describe::Described;
 use crate::group::{GroupError, GroupState};
 use crate::wire::codec::text;
@@ -27,7 +27,8 @@ pub(super) async fn handle(
     } else {
         NO_OPERATIONS
     };
-    let groups = request.groups.into_iter().map(|id| {
+    let ids = distinct(request.groups, Clone::clone);
+    let groups = ids.into_iter().map(|id| {
         let answer = match ctx.groups.describe(&id) {
             Ok(described) => to_group(version, described),
             Err(error) => DescribedGroup::default().with_error_code(error.code()),

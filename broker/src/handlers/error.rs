@@ -104,6 +104,7 @@ impl KafkaError for AdminError {
             Self::InvalidPartitions(_) => ResponseError::InvalidPartitions,
             Self::InvalidReplicationFactor(_) => ResponseError::InvalidReplicationFactor,
             Self::InvalidAssignment(_) => ResponseError::InvalidReplicaAssignment,
+            Self::Contradiction => ResponseError::InvalidRequest,
             Self::InvalidConfig(_) => ResponseError::InvalidConfig,
             Self::DeletionDisabled => ResponseError::TopicDeletionDisabled,
             Self::NotDone(_) | Self::OutcomeUnknown(_) => ResponseError::RequestTimedOut,

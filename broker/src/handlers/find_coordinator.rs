@@ -1,8 +1,8 @@
 //! FindCoordinator (10): which broker coordinates a group. Creates `__consumer_offsets` when first asked.
 //!
-//! Its replication factor: what the operator set, and then nothing less, as in Kafka (fewer brokers than that:
-//! COORDINATOR_NOT_AVAILABLE until there are enough). Where nothing is set: 3, or as many as there are brokers,
-//! so that a newcomer's single broker serves groups at once.
+//! It gets `offsets.topic.replication.factor` replicas (3 by default) and nothing less, as in Kafka: a topic that is
+//! born while only one broker is up would stay with one replica. While there are fewer brokers the answer is
+//! COORDINATOR_NOT_AVAILABLE; whoever runs fewer sets the factor.
 
 use super::cluster_admin::{AdminError, NewTopic};
 use super::metadata::has_leaders;
@@ -88,7 +88,7 @@ fn find(ctx: &Context, key_type: i8, group: &str) -> Result<(i32, String, i32), 
     let partition = ctx
         .groups
         .partition_of(group)
-        .ok_or_else(|| unavailable("does not exist yet"))?;
+        .ok_or_else(|| unavailable("does not exist yet: see offsets.topic.replication.factor"))?;
     let name = TopicPartition {
         topic: OFFSETS_TOPIC.into(),
         partition,
@@ -103,19 +103,15 @@ fn find(ctx: &Context, key_type: i8, group: &str) -> Result<(i32, String, i32), 
 }
 
 async fn create(ctx: &Context) {
-    let wanted = ctx.config.group.offsets_topic_replication_factor;
-    let binding = ctx.config.is_set("offsets.topic.replication.factor");
-    let brokers = i32::try_from(ctx.image().brokers.size()).unwrap_or(i32::MAX);
-    let replicas = if binding {
-        wanted
-    } else {
-        wanted.min(brokers).max(1)
-    };
-    if replicas < wanted {
+    let replicas = ctx.config.group.offsets_topic_replication_factor;
+    let brokers = ctx.image().brokers.size();
+    if usize::try_from(replicas).is_ok_and(|wanted| brokers < wanted) {
         warn!(
             replicas,
-            brokers, "{OFFSETS_TOPIC} gets fewer replicas than usual: there are no more brokers"
+            brokers,
+            "no groups yet: {OFFSETS_TOPIC} waits for as many brokers as offsets.topic.replication.factor says"
         );
+        return;
     }
     let configs = BTreeMap::from([
         ("cleanup.policy".to_owned(), "compact".to_owned()),

@@ -2,9 +2,10 @@
 //! both the client and `auto.create.topics.enable` want that.
 
 use super::cluster_admin::{AdminError, NewTopic};
-use super::{CLUSTER_OPERATIONS, Context, NO_OPERATIONS, TOPIC_OPERATIONS, is_internal};
+use super::{CLUSTER_OPERATIONS, Context, NO_OPERATIONS, TOPIC_OPERATIONS, distinct, is_internal};
 use crate::metadata::{Image, Partition, Topic};
 use crate::wire::codec::text;
+use futures::stream::{self, StreamExt as _};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
@@ -18,6 +19,9 @@ use uuid::Uuid;
 /// How long a topic that was just created may take to get its leaders before the client is told to ask again.
 const CREATION_WAIT: Duration = Duration::from_secs(2);
 
+/// Topics that one request has created side by side.
+const CREATED_AT_ONCE: usize = 16;
+
 /// First version in which the client says whether topics may be created; older ones always may.
 const AUTO_CREATION_SINCE: i16 = 4;
 /// First version whose answers carry ids of topics.
@@ -30,8 +34,10 @@ const TOPIC_OPERATIONS_SINCE: i16 = 8;
 pub(super) async fn handle(
     ctx: &Context,
     version: i16,
-    request: MetadataRequest,
+    mut request: MetadataRequest,
 ) -> MetadataResponse {
+    let key = |topic: &MetadataRequestTopic| (topic.name.clone(), topic.topic_id);
+    request.topics = request.topics.map(|asked| distinct(asked, key));
     let may_create = version < AUTO_CREATION_SINCE || request.allow_auto_topic_creation;
     if let Some(asked) = &request.topics
         && may_create
@@ -98,22 +104,32 @@ async fn create_missing(ctx: &Context, asked: &[MetadataRequestTopic]) {
         .filter(|topic| topic.topic_id.is_nil())
         .filter_map(|topic| topic.name.as_deref());
     let missing: Vec<String> = named
-        .filter(|name| image.topic(name).is_none() && !is_internal(name))
+        .filter(|name| image.topic(name).is_none() && !is_internal(name) && is_valid_name(name))
         .map(ToString::to_string)
         .collect();
-    let mut created = Vec::new();
-    for name in missing {
-        match ctx
-            .admin
-            .create_topic(NewTopic {
-                name: name.clone(),
-                ..NewTopic::default()
-            })
-            .await
-        {
+    let create = |name: String| async move {
+        let new = NewTopic {
+            name: name.clone(),
+            ..NewTopic::default()
+        };
+        (name, ctx.admin.create_topic(new).await)
+    };
+    let mut outcomes =
+        stream::iter(missing.into_iter().map(create)).buffer_unordered(CREATED_AT_ONCE);
+    let (mut created, mut failed) = (Vec::new(), 0);
+    while let Some((name, outcome)) = outcomes.next().await {
+        match outcome {
             Ok(_) | Err(AdminError::TopicExists(_)) => created.push(name),
-            Err(error) => warn!(topic = name, %error, "not created"),
+            Err(error) => {
+                if failed == 0 {
+                    warn!(topic = name, %error, "not created");
+                }
+                failed += 1;
+            }
         }
+    }
+    if failed > 1 {
+        warn!(failed, "topics of one request not created");
     }
     if created.is_empty() {
         return;

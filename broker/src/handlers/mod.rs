@@ -44,10 +44,13 @@ pub use error::KafkaError;
 pub use init_producer_id::ProducerIds;
 
 use crate::wire::codec::{self, FixedHeader};
-use bytes::Bytes;
+use crate::wire::skim;
+use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use kafka_protocol::messages::{ApiKey, RequestHeader};
 use kafka_protocol::protocol::Request;
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::marker::PhantomData;
 
 /// What a request is answered with.
@@ -185,6 +188,15 @@ fn is_internal(topic: &str) -> bool {
     matches!(topic, "__consumer_offsets" | "__transaction_state")
 }
 
+/// What a request lists, each once: the first of those with the same key. Answering what is named again and again would
+/// let a small request ask for a huge answer.
+fn distinct<T, K: Eq + Hash>(listed: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(listed.len());
+    let mut listed = listed;
+    listed.retain(|one| seen.insert(key(one)));
+    listed
+}
+
 /// The row of a key.
 #[must_use]
 pub fn find(key: i16) -> Option<&'static Api> {
@@ -224,7 +236,18 @@ pub async fn answer(mut context: Context, mut frame: Bytes) -> Result<Reply<Fram
             size: frame.len(),
         });
     }
-    let header: RequestHeader = codec::decode(&mut frame, api.key.request_header_version(version))?;
+    let mut head = frame.slice(..frame.len().min(crate::limits::MAX_HEADER_BYTES));
+    let whole = head.len();
+    let header: RequestHeader = codec::decode(&mut head, api.key.request_header_version(version))?;
+    frame.advance(whole - head.len());
+    if api.key == ApiKey::Produce {
+        let shape = skim::produce(version, &frame);
+        shape.map_err(|error| RequestError::Malformed {
+            what: "produce request",
+            version,
+            reason: error.to_string(),
+        })?;
+    }
     context.caller.client_id = header.client_id.map(|id| id.to_string());
     if !served {
         return produce::refuse_legacy(version, correlation_id, &frame);

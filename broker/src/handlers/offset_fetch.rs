@@ -1,6 +1,6 @@
 //! OffsetFetch (9): what groups have committed. Up to version 7 one group, then many.
 
-use super::{Context, KafkaError};
+use super::{Context, KafkaError, distinct};
 use crate::group::offsets::StoredOffset;
 use crate::group::{GroupError, PartitionName};
 use crate::wire::codec::text;
@@ -25,7 +25,8 @@ pub(super) async fn handle(
 ) -> OffsetFetchResponse {
     let response = OffsetFetchResponse::default();
     if version >= GROUPS_SINCE {
-        let groups = request.groups.into_iter().map(|group| {
+        let groups = distinct(request.groups, |group| group.group_id.clone());
+        let groups = groups.into_iter().map(|group| {
             let asked = group.topics.map(|topics| {
                 topics
                     .into_iter()
@@ -82,7 +83,8 @@ fn find(
         return Ok(found);
     };
     let mut found = Vec::with_capacity(asked.len());
-    for (topic, partitions) in asked {
+    for (topic, partitions) in distinct(asked, |(topic, _)| topic.clone()) {
+        let partitions = distinct(partitions, |partition| *partition);
         let names: Vec<PartitionName> = partitions
             .iter()
             .map(|&partition| PartitionName {

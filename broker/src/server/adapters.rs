@@ -126,7 +126,7 @@ fn create_error(error: CreateTopicError) -> AdminError {
             AdminError::InvalidReplicationFactor(why)
         }
         CreateTopicError::InvalidAssignment(why) => AdminError::InvalidAssignment(why),
-        CreateTopicError::Contradiction => AdminError::InvalidAssignment(error.to_string()),
+        CreateTopicError::Contradiction => AdminError::Contradiction,
         CreateTopicError::InvalidConfig(why) => AdminError::InvalidConfig(why.to_string()),
         CreateTopicError::OutcomeUnknown(why) => AdminError::OutcomeUnknown(why),
         CreateTopicError::Ensemble(why) => AdminError::NotDone(why.to_string()),

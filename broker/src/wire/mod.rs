@@ -7,3 +7,4 @@
 pub mod codec;
 pub mod frame;
 mod guarded;
+pub mod skim;
