@@ -209,6 +209,11 @@ impl Cluster {
             let text = "replication factor must be larger than 0".to_owned();
             return Err(CreateTopicError::InvalidReplicationFactor(text));
         };
+        let candidates = candidates(image);
+        if !may_fit(partitions, replicas.min(candidates.len())) {
+            let text = format!("{partitions} partitions do not fit into one znode");
+            return Err(CreateTopicError::InvalidPartitions(text));
+        }
         let draw = {
             let mut chance = self.inner.chance.lock();
             Draw {
@@ -216,10 +221,17 @@ impl Cluster {
                 shift: usize::from(chance.random::<u16>()),
             }
         };
-        assign(&candidates(image), 0..partitions, replicas, draw).map_err(|few: TooFewBrokers| {
+        assign(&candidates, 0..partitions, replicas, draw).map_err(|few: TooFewBrokers| {
             CreateTopicError::InvalidReplicationFactor(few.to_string())
         })
     }
+}
+
+/// Whether the text of an assignment can be short enough, before any of it is made: a partition takes at
+/// least `"0":[1,2],`.
+fn may_fit(partitions: i32, replicas: usize) -> bool {
+    let partitions = usize::try_from(partitions).unwrap_or(0);
+    partitions.saturating_mul(2 * replicas + 6) <= MAX_ASSIGNMENT_BYTES
 }
 
 fn check_name(name: &str, image: &Image) -> Result<(), CreateTopicError> {
@@ -279,4 +291,24 @@ fn check_assignment(
         }
     }
     Ok(assignment.iter().map(|(i, r)| (*i, r.clone())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_known_before_it_is_made() {
+        assert!(!may_fit(i32::MAX, 1) && !may_fit(200_000, 3));
+        // No assignment that fits is refused.
+        for (partitions, replicas) in [(1, 1), (9, 3), (10_000, 9), (60_000, 1)] {
+            let assignment = (0..partitions).map(|index| (index, vec![1; replicas]));
+            let node = TopicNode::new(Uuid::nil(), assignment.collect());
+            let fits = node.encode().len() <= MAX_ASSIGNMENT_BYTES;
+            assert!(
+                !fits || may_fit(partitions, replicas),
+                "{partitions} x {replicas}"
+            );
+        }
+    }
 }
