@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::member::{Member, NEW_MEMBER_TIMEOUT_MS};
+use super::record::MAX_NAME_BYTES;
 use super::{Effect, Group, GroupConfig, GroupError, GroupState, Now, Then, Ticket};
 
 /// What a client asks when joining.
@@ -33,6 +34,34 @@ pub struct JoinRequest {
     pub can_skip_assignment: bool,
     /// An unused id, made by the shell, in case it needs one.
     pub fresh_id: String,
+}
+
+/// A static member that came back under a new id, until that is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeOver {
+    /// The new member id.
+    pub member: String,
+    /// What stood in its place.
+    pub before: Member,
+    /// Whether its client can be told to skip the assignment.
+    pub skip_assignment: bool,
+    /// Leader before it, which older clients must be told.
+    pub former_leader: String,
+}
+
+impl JoinRequest {
+    /// Whether a record can hold what it names.
+    pub(super) fn can_be_stored(&self) -> bool {
+        let names = [
+            &self.member_id,
+            &self.client_id,
+            &self.client_host,
+            &self.protocol_type,
+        ];
+        let protocols = self.protocols.iter().map(|(name, _)| name);
+        let mut all = names.into_iter().chain(&self.instance_id).chain(protocols);
+        all.all(|name| name.len() <= MAX_NAME_BYTES)
+    }
 }
 
 /// A member as the leader sees it.
@@ -261,6 +290,9 @@ impl Group {
     ) {
         let id = request.fresh_id.clone();
         let former_leader = self.leader.clone().unwrap_or_default();
+        let Some(before) = self.members.get(former).cloned() else {
+            return;
+        };
         self.replace_static(former, &id, out);
         self.update(&id, request, ticket, out);
         self.touch(&id, now);
@@ -270,10 +302,12 @@ impl Group {
                     records: vec![self.to_record()],
                     then: Then::Replaced {
                         group: self.id.clone(),
-                        generation: self.generation,
-                        member: id,
-                        skip_assignment: request.can_skip_assignment,
-                        former_leader,
+                        by: Box::new(TakeOver {
+                            member: id,
+                            before,
+                            skip_assignment: request.can_skip_assignment,
+                            former_leader,
+                        }),
                     },
                 });
             }
@@ -284,12 +318,10 @@ impl Group {
         }
     }
 
-    /// The take-over of `member` is committed, or failed.
+    /// A take-over is committed, or failed: then the log still names the former member, and so does memory.
     pub(super) fn replaced(
         &mut self,
-        member: &str,
-        skip_assignment: bool,
-        former_leader: &str,
+        by: TakeOver,
         error: Option<GroupError>,
         now: Now,
         out: &mut Vec<Effect>,
@@ -298,26 +330,46 @@ impl Group {
         if self.state() != GroupState::Stable {
             return;
         }
-        let Some(ticket) = self
-            .members
-            .get_mut(member)
-            .and_then(|m| m.awaiting_join.take())
-        else {
+        let member = by.member.as_str();
+        let Some(found) = self.members.get_mut(member) else {
             return;
         };
+        let ticket = found.awaiting_join.take();
         self.touch(member, now);
         if let Some(error) = error {
-            return refuse(ticket, member, error, out);
+            self.give_back(member, by.before, now, out);
+            if let Some(ticket) = ticket {
+                // Without the id it was to have: its client begins anew.
+                refuse(ticket, "", error, out);
+            }
+            return;
         }
+        let Some(ticket) = ticket else {
+            return;
+        };
         let mut answer = self.joined(member);
-        if skip_assignment {
+        if by.skip_assignment {
             answer.skip_assignment = self.is_leader(member);
         } else {
             // An older client would assign anew if it were told that it leads.
-            answer.leader = former_leader.to_owned();
+            answer.leader = by.former_leader;
             answer.members = Vec::new();
         }
         out.push(Effect::Joined(ticket, answer));
+    }
+
+    /// Undoes a take-over by `member`.
+    fn give_back(&mut self, member: &str, before: Member, now: Now, out: &mut Vec<Effect>) {
+        self.replace_static(member, &before.id, out);
+        if let Some(found) = self.members.get_mut(&before.id) {
+            *found = Member {
+                awaiting_join: None,
+                awaiting_sync: None,
+                assignment: found.assignment.clone(),
+                ..before
+            };
+            found.touch(now);
+        }
     }
 
     fn touch(&mut self, member: &str, now: Now) {

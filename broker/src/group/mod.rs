@@ -33,7 +33,7 @@ pub mod table;
 
 use bytes::Bytes;
 
-pub use join::{JoinRequest, Joined, JoinedMember};
+pub use join::{JoinRequest, Joined, JoinedMember, TakeOver};
 pub use membership::Group;
 pub use offsets::{CommitRequest, Committed, OffsetToCommit, PartitionName};
 pub use state::GroupState;
@@ -104,7 +104,7 @@ pub enum GroupError {
     /// Outside `group.min.session.timeout.ms` to `group.max.session.timeout.ms`.
     #[error("session timeout outside the allowed range")]
     InvalidSessionTimeout,
-    /// An empty group id.
+    /// A group id that is empty, or an id or name that no record can hold.
     #[error("invalid group id")]
     InvalidGroupId,
     /// The member must join again with the id it was given.
@@ -184,14 +184,8 @@ pub enum Then {
     Replaced {
         /// Group id.
         group: String,
-        /// Generation in which it happened.
-        generation: i32,
-        /// The new member id.
-        member: String,
-        /// Whether its client can be told to skip the assignment.
-        skip_assignment: bool,
-        /// Leader before the replacement, which older clients must be told.
-        former_leader: String,
+        /// By whom, and who was there before.
+        by: Box<TakeOver>,
     },
     /// Offsets are committed.
     Committed {

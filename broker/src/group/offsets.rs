@@ -84,10 +84,11 @@ impl Group {
             out.push(Effect::Committed(ticket, refuse(&request.offsets, error)));
             return;
         }
+        let max_note = config.offset_metadata_max_bytes.min(record::MAX_NAME_BYTES);
         let (offsets, too_large): (Vec<_>, Vec<_>) = request
             .offsets
             .into_iter()
-            .partition(|o| o.stored.metadata.len() <= config.offset_metadata_max_bytes);
+            .partition(|o| o.stored.metadata.len() <= max_note);
         let refused = refuse(&too_large, GroupError::MetadataTooLarge);
         if offsets.is_empty() {
             out.push(Effect::Committed(ticket, refused));

@@ -13,7 +13,8 @@
 //!            1: members have a rebalance timeout i32 before the session timeout
 //!            2: state since i64 before the members    3: nullable instance id after member ids
 //! ```
-//! Written are key 1 or 2 and value 3, what Kafka 2.3 to 3.9 write; all versions up to 4 are read.
+//! Written are key 1 or 2 and value 3, what Kafka 2.3 to 3.9 write, and offset value 1 where the committer chose
+//! when it lapses; all versions up to 4 are read.
 //! Keys of other versions (Kafka 4 keeps other kinds of groups here) are passed over.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -92,19 +93,36 @@ pub struct StoredMember {
     pub assignment: Bytes,
 }
 
+/// The longest id, name or note that a record can hold.
+pub const MAX_NAME_BYTES: usize = i16::MAX as usize;
+
 const KEY_OFFSET: i16 = 1;
 const KEY_GROUP: i16 = 2;
 const VALUE_WRITTEN: i16 = 3;
+/// Of an offset that lapses at a time its committer chose, which version 3 has no place for.
+const VALUE_EXPIRING: i16 = 1;
 const VALUE_FLEXIBLE: i16 = 4;
 
 /// The record of a committed offset.
 pub fn offset(group: &str, commit: &OffsetToCommit) -> LogRecord {
+    let stored = &commit.stored;
     let mut value = BytesMut::new();
-    value.put_i16(VALUE_WRITTEN);
-    value.put_i64(commit.stored.offset);
-    value.put_i32(commit.stored.leader_epoch);
-    put_string(&mut value, &commit.stored.metadata);
-    value.put_i64(commit.stored.commit_ms);
+    match stored.expire_ms {
+        Some(expire_ms) => {
+            value.put_i16(VALUE_EXPIRING);
+            value.put_i64(stored.offset);
+            put_string(&mut value, &stored.metadata);
+            value.put_i64(stored.commit_ms);
+            value.put_i64(expire_ms);
+        }
+        None => {
+            value.put_i16(VALUE_WRITTEN);
+            value.put_i64(stored.offset);
+            value.put_i32(stored.leader_epoch);
+            put_string(&mut value, &stored.metadata);
+            value.put_i64(stored.commit_ms);
+        }
+    }
     LogRecord {
         key: offset_key(group, &commit.partition),
         value: Some(value.freeze()),
@@ -211,9 +229,10 @@ pub fn encode_group(group: &StoredGroup) -> Bytes {
 }
 
 fn put_string(buf: &mut BytesMut, string: &str) {
-    // Names come out of requests, where their length is an i16 too.
-    buf.put_i16(i16::try_from(string.len()).unwrap_or(i16::MAX));
-    buf.put_slice(&string.as_bytes()[..string.len().min(i16::MAX as usize)]);
+    // Requests with longer names are refused, see `MAX_NAME_BYTES`.
+    let whole = string.floor_char_boundary(MAX_NAME_BYTES);
+    buf.put_i16(i16::try_from(whole).unwrap_or(i16::MAX));
+    buf.put_slice(&string.as_bytes()[..whole]);
 }
 
 fn put_nullable(buf: &mut BytesMut, string: Option<&str>) {

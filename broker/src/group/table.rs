@@ -64,7 +64,7 @@ impl Groups {
         config: &GroupConfig,
         out: &mut Vec<Effect>,
     ) {
-        if group.is_empty() {
+        if !is_valid_id(group) || !request.can_be_stored() {
             let refused = Joined::refused(&request.member_id, GroupError::InvalidGroupId);
             return out.push(Effect::Joined(ticket, refused));
         }
@@ -138,7 +138,7 @@ impl Groups {
         config: &GroupConfig,
         out: &mut Vec<Effect>,
     ) {
-        if group.is_empty() {
+        if !is_valid_id(group) {
             let answer = refuse(&request.offsets, GroupError::InvalidGroupId);
             return out.push(Effect::Committed(ticket, answer));
         }
@@ -219,17 +219,9 @@ impl Groups {
                     g.assigned(generation, assignments, result, now, config, out);
                 });
             }
-            Then::Replaced {
-                group,
-                generation: _,
-                member,
-                skip_assignment,
-                former_leader,
-            } => {
+            Then::Replaced { group, by } => {
                 let error = result.err().map(AppendFailure::as_error);
-                self.with(&group, |g| {
-                    g.replaced(&member, skip_assignment, &former_leader, error, now, out);
-                });
+                self.with(&group, |g| g.replaced(*by, error, now, out));
             }
             Then::Committed {
                 ticket,
@@ -433,9 +425,13 @@ impl Group {
 }
 
 fn unknown(group: &str) -> GroupError {
-    if group.is_empty() {
-        GroupError::InvalidGroupId
-    } else {
+    if is_valid_id(group) {
         GroupError::UnknownMember
+    } else {
+        GroupError::InvalidGroupId
     }
+}
+
+fn is_valid_id(group: &str) -> bool {
+    (1..=record::MAX_NAME_BYTES).contains(&group.len())
 }

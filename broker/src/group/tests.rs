@@ -5,6 +5,7 @@
 //! join NAME [instance=I] [session=MS] [rebalance=MS] [protocols=a,b] [old]   old: before JoinGroup 4
 //! sync NAME [MEMBER=ASSIGNMENT ..]      heartbeat NAME      leave NAME      remove INSTANCE
 //! commit NAME|- TOPIC-PARTITION=OFFSET ..     committed TOPIC-PARTITION
+//! topic_gone TOPIC     the topic was deleted
 //! log | log fails NotLeader|Unavailable       outcome of the oldest append
 //! after MS     time passes     show     the group     restart     another broker reads the log
 //! ```
@@ -420,4 +421,42 @@ fn a_groups_partition_is_kafkas() {
     assert_eq!(partition_of("my-group", 50), 12);
     assert_eq!(partition_of("polygenelubricants", 50), 0); // hash is the smallest i32
     assert_eq!(partition_of("", 50), 0);
+}
+
+#[test]
+fn what_no_record_can_hold_is_refused() {
+    let now = Now {
+        mono_ms: 0,
+        wall_ms: 0,
+    };
+    let long = "x".repeat(record::MAX_NAME_BYTES + 1);
+    let (mut groups, mut out) = (Groups::default(), Vec::new());
+    let commit = CommitRequest {
+        member_id: String::new(),
+        instance_id: None,
+        generation: -1,
+        offsets: vec![OffsetToCommit {
+            partition: partition_name("t-0"),
+            stored: StoredOffset {
+                offset: 1,
+                leader_epoch: -1,
+                metadata: String::new(),
+                commit_ms: 0,
+                expire_ms: None,
+            },
+        }],
+    };
+    groups.commit(
+        &long,
+        commit,
+        Ticket(1),
+        now,
+        &GroupConfig::default(),
+        &mut out,
+    );
+    let Some(Effect::Committed(_, answers)) = out.pop() else {
+        panic!("refused at once");
+    };
+    assert_eq!(answers[0].result, Err(GroupError::InvalidGroupId));
+    assert_eq!(groups.list().count(), 0);
 }

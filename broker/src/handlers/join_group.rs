@@ -13,6 +13,8 @@ const REBALANCE_TIMEOUT_SINCE: i16 = 1;
 const KNOWN_ID_SINCE: i16 = 4;
 /// First version that knows static members.
 const INSTANCE_SINCE: i16 = 5;
+/// As much of the client's own name goes into a new member's id.
+const FRESH_ID_BYTES: usize = 1024;
 /// First version whose answers name the protocol's type, and may lack the protocol.
 const PROTOCOL_TYPE_SINCE: i16 = 7;
 /// First version whose leaders can be told to skip the assignment.
@@ -38,6 +40,7 @@ fn to_join(ctx: &Context, version: i16, request: JoinGroupRequest) -> JoinReques
         .filter(|_| version >= INSTANCE_SINCE)
         .map(|i| i.to_string());
     let fresh = instance_id.as_deref().unwrap_or(&client_id);
+    let fresh = &fresh[..fresh.floor_char_boundary(FRESH_ID_BYTES)];
     JoinRequest {
         fresh_id: format!("{fresh}-{}", Uuid::new_v4()),
         member_id: request.member_id.to_string(),

@@ -37,6 +37,19 @@ fn golden_offset() {
         hex("0003 000000000000002a 00000003 0001 6d 0000018bcfe56800")
     );
     assert_eq!(offset_tombstone("g1", &commit(0).partition).key, record.key);
+    let mut expiring = commit(42);
+    expiring.stored.expire_ms = Some(1_700_000_000_001);
+    assert_eq!(
+        offset("g1", &expiring).value.expect("a value"),
+        hex("0001 000000000000002a 0001 6d 0000018bcfe56800 0000018bcfe56801")
+    );
+}
+
+#[test]
+fn names_are_never_cut_inside_a_character() {
+    let name = "x".repeat(MAX_NAME_BYTES - 1) + "\u{e4}";
+    let key = decode_key(group_key(&name));
+    assert_eq!(key, Ok(Key::Group("x".repeat(MAX_NAME_BYTES - 1))));
 }
 
 /// The bytes Kafka 3.9 writes for the same group.
