@@ -54,7 +54,7 @@ async fn answers_leave_in_the_order_of_requests() {
     broker.apply().await;
     let mut wire = Wire::connect(broker.address()).await;
     wire.produce("t", 1, batch(&["x"])).await;
-    // The first waits for bytes that never come; those behind it are done at once.
+    // The first waits for bytes that never come.
     let mut ids = vec![wire.send_quietly(
         ApiKey::Fetch,
         12,
@@ -66,6 +66,27 @@ async fn answers_leave_in_the_order_of_requests() {
         let answer = wire.receive_frame().await.expect("an answer");
         assert_eq!(answer[..4], id.to_be_bytes());
     }
+}
+
+#[tokio::test]
+async fn a_request_begins_when_those_before_it_are_answered() {
+    let broker = broker().await;
+    broker.shared.create("t", &[1], &[]);
+    broker.apply().await;
+    let mut wire = Wire::connect(broker.address()).await;
+    let fetch = fetch_request("t", 0).with_max_wait_ms(500);
+    wire.send_quietly(ApiKey::Fetch, 12, &fetch);
+    wire.send_produce("t", 1, batch(&["x"]));
+    wire.flush().await;
+    let mut fetched = wire.receive_frame().await.expect("the fetch");
+    ResponseHeader::decode(&mut fetched, 1).expect("header");
+    let fetched = FetchResponse::decode(&mut fetched, 12).expect("answer");
+    // It was appended behind the fetch, so the fetch cannot have seen it.
+    let records = fetched.responses[0].partitions[0].records.clone();
+    assert_eq!(values(records), []);
+    assert_eq!(wire.receive_produced().await, (0, 0));
+    let fetched = wire.fetch("t", 0, 40_000).await;
+    assert_eq!(values(fetched.records), [(0, "x".to_owned())]);
 }
 
 #[tokio::test]

@@ -143,6 +143,64 @@ async fn topics_are_created_on_demand_and_by_request_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_deletion_names_each_topic_once_and_learns_its_id() {
+    let broker = broker().await;
+    let id = broker.shared.create("t", &[1], &[]);
+    let twice = broker.shared.create("twice", &[1], &[]);
+    broker.apply().await;
+    let mut wire = Wire::connect(broker.address()).await;
+    let by = |topic: Option<&str>, id| {
+        delete_topics_request::DeleteTopicState::default()
+            .with_name(topic.map(name))
+            .with_topic_id(id)
+    };
+    let nil = uuid::Uuid::nil();
+    let topics = vec![
+        by(Some("t"), nil),
+        by(Some("twice"), nil),
+        by(None, twice),
+        by(Some("u"), id),
+        by(None, nil),
+    ];
+    let request = DeleteTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(40_000);
+    let answer: DeleteTopicsResponse = wire.call(ApiKey::DeleteTopics, 6, &request).await;
+    let told: Vec<_> = answer
+        .responses
+        .iter()
+        .map(|one| (one.error_code, one.topic_id))
+        .collect();
+    assert_eq!(
+        told,
+        [(0, id), (42, twice), (42, twice), (42, id), (42, nil)]
+    );
+}
+
+#[tokio::test]
+async fn what_is_named_again_and_again_is_answered_once() {
+    let broker = broker().await;
+    broker.shared.create("t", &[1], &[]);
+    broker.apply().await;
+    let mut wire = Wire::connect(broker.address()).await;
+    let topic = MetadataRequestTopic::default().with_name(Some(name("t")));
+    let request = MetadataRequest::default().with_topics(Some(vec![topic; 9]));
+    let answer: MetadataResponse = wire.call(ApiKey::Metadata, 9, &request).await;
+    assert_eq!(answer.topics.len(), 1);
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(StrBytes::from_static_str("t"))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource; 9]);
+    let answer: DescribeConfigsResponse = wire.call(ApiKey::DescribeConfigs, 4, &request).await;
+    assert_eq!(answer.results.len(), 1);
+    let group = GroupId(StrBytes::from_static_str("g"));
+    let request = DescribeGroupsRequest::default().with_groups(vec![group; 9]);
+    let answer: DescribeGroupsResponse = wire.call(ApiKey::DescribeGroups, 5, &request).await;
+    assert_eq!(answer.groups.len(), 1);
+}
+
+#[tokio::test]
 async fn settings_and_the_cluster_are_described_in_every_version() {
     let broker = broker().await;
     broker.shared.create("t", &[1], &[("retention.ms", "1234")]);
@@ -172,6 +230,15 @@ async fn settings_and_the_cluster_are_described_in_every_version() {
             .map(|result| result.error_code)
             .collect();
         assert_eq!(codes, [0, 3, 0, 42], "version {version}");
+        let configs = &answer.results[2].configs;
+        let id = configs.iter().find(|c| &*c.name == "broker.id");
+        let sources: Vec<i8> = id
+            .expect("the setting")
+            .synonyms
+            .iter()
+            .map(|s| s.source)
+            .collect();
+        assert_eq!(sources, [4, 5], "set, and Kafka's default");
         let retention = answer.results[0]
             .configs
             .iter()
