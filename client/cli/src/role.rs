@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::log;
-use crate::signals::{Signals, end_with_parent};
+use crate::signals::Signals;
 
 /// Options of both servers.
 #[derive(Debug, clap::Args)]
@@ -53,10 +53,10 @@ where
         .context("cannot start a runtime")?
         .block_on(async {
             let shutdown = CancellationToken::new();
-            let signals = Signals::listen()?;
-            if let Some(parent) = parent {
-                end_with_parent(parent)?;
-            }
+            let signals = match parent {
+                Some(parent) => Signals::with_parent(parent)?,
+                None => Signals::listen()?,
+            };
             let stopping = tokio::spawn(stop_on_signal(signals, shutdown.clone()));
             let ended = server(shutdown).await;
             stopping.abort();

@@ -20,6 +20,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reader: Option<AsyncFd<Stdout>>,
+    parent: Option<Signal>,
 }
 
 impl Signals {
@@ -32,6 +33,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
             reader: None,
+            parent: None,
         })
     }
 
@@ -52,6 +54,26 @@ impl Signals {
         Ok(signals)
     }
 
+    /// As [`Signals::listen`]; that the parent of this process, `expected`, has ended counts as a signal too.
+    ///
+    /// # Errors
+    /// As [`Signals::listen`], and if another process is the parent: `expected` has ended already.
+    pub fn with_parent(expected: u32) -> anyhow::Result<Self> {
+        let mut signals = Self::listen()?;
+        // A signal of its own: it comes once for each thread of the parent, and must not count as being told twice.
+        signals.parent = Some(signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?);
+        set_parent_process_death_signal(Some(Number::HUP)).context("cannot follow --parent")?;
+        let parent = getppid().map(Pid::as_raw_nonzero);
+        if parent.is_none_or(|parent| parent.get().cast_unsigned() != expected) {
+            let why = format!(
+                "process {expected} is not, or no longer, the parent of process {}",
+                id()
+            );
+            return Err(Failure::error(Code::Usage, why));
+        }
+        Ok(signals)
+    }
+
     /// The name of the next signal; one more after it ends the process at once.
     pub async fn told(&mut self) -> &'static str {
         let name = self.next().await;
@@ -67,8 +89,16 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
+        let parent = &mut self.parent;
+        let parent_gone = async {
+            match parent {
+                Some(parent) => parent.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = reader_gone => "reader gone",
+            _ = parent_gone => "parent gone",
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
@@ -84,21 +114,4 @@ fn end_at_once_when_told_again() {
             exit(INTERRUPTED);
         });
     }
-}
-
-/// Has the system send SIGTERM to this process when its parent, `expected`, ends.
-///
-/// # Errors
-/// If another process is the parent: `expected` has ended already.
-pub fn end_with_parent(expected: u32) -> anyhow::Result<()> {
-    set_parent_process_death_signal(Some(Number::TERM)).context("cannot follow --parent")?;
-    let parent = getppid().map(Pid::as_raw_nonzero);
-    if parent.is_none_or(|parent| parent.get().cast_unsigned() != expected) {
-        let why = format!(
-            "process {expected} is not, or no longer, the parent of process {}",
-            id()
-        );
-        return Err(Failure::error(Code::Usage, why));
-    }
-    Ok(())
 }

@@ -63,6 +63,14 @@ impl Dev {
         lines.filter(|line| line.contains(&folder)).collect()
     }
 
+    /// Until it has said this on standard error.
+    fn wait_until_told(&self, name: &str, what: &str) {
+        let log = self.folder.path().join(format!("{name}-log.txt"));
+        wait_until(&format!("it says {what:?}"), PATIENCE, || {
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains(what))
+        });
+    }
+
     fn all_end(&self, how: &str) {
         wait_until(&format!("every process ends after {how}"), PATIENCE, || {
             self.processes().is_empty()
@@ -108,14 +116,22 @@ fn it_comes_back_with_its_data_however_it_ended_and_nothing_lingers() {
     assert_eq!(dev.zweig(&["get", "/kept"]), "one");
     send_signal(second.id(), Signal::KILL);
     dev.all_end("its parent was killed");
+    let log = std::fs::read_to_string(dev.folder.path().join("data/coordinator-1/log.txt"));
+    let log = log.expect("its log");
+    assert!(
+        log.contains("parent gone") && !log.contains("told twice"),
+        "a clean end"
+    );
     drop(second);
 
     let mut third = dev.start("third");
     dev.zweig(&["set", "/kept", "two"]);
     third.say("kill broker 2");
-    wait_until("broker 2 is dead", PATIENCE, || dev.processes().len() == 5);
+    dev.wait_until_told("third", "broker 2 ended: signal: 9");
+    assert_eq!(dev.processes().len(), 5);
     third.say("start broker 2");
-    wait_until("broker 2 is back", PATIENCE, || dev.processes().len() == 6);
+    dev.wait_until_told("third", "started broker 2");
+    assert_eq!(dev.processes().len(), 6);
     send_signal(third.id(), Signal::INT);
     third.finish();
     assert_eq!(dev.processes(), [""; 0], "after Ctrl-C");

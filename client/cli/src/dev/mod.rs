@@ -197,6 +197,9 @@ impl Cluster {
                 _ = signals.told() => return Ok(()),
                 line = next_line(&mut typed) => {
                     self.said = self.obey(&line);
+                    if !self.terminal && !self.said.is_empty() {
+                        note(&self.said);
+                    }
                     self.drawn.clear();
                 }
                 () = tokio::time::sleep(pause) => {

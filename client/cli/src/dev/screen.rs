@@ -28,7 +28,7 @@ pub fn render(layout: &Layout, processes: &[Process], picture: &Picture) -> Stri
         layout.root.display()
     );
     out.push_str(
-        "type: kill broker 2 | start broker 2 | kill coordinator 1 | ... ; Ctrl-C stops all\n",
+        "type: kill broker 2 | start broker 2 | kill coordinator 1 ...; Ctrl-C stops all\n",
     );
     out
 }
