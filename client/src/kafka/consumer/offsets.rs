@@ -111,6 +111,13 @@ impl Client {
         &self,
         positions: &BTreeMap<TopicPartition, Position>,
     ) -> BTreeMap<TopicPartition, Result<i64, KafkaError>> {
-        look_up(self, positions).await
+        let found = look_up(self, positions).await;
+        for (partition, outcome) in &found {
+            // Whoever tries again asks who leads now.
+            if outcome.as_ref().is_err_and(KafkaError::stale_metadata) {
+                self.forget_topic(&partition.topic);
+            }
+        }
+        found
     }
 }
