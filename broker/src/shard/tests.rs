@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::group::offsets::StoredOffset;
 use crate::group::{
-    CommitRequest, GroupState, JoinRequest, OffsetToCommit, PartitionName, SyncRequest,
+    CommitRequest, GroupState, JoinRequest, LogRecord, OffsetToCommit, PartitionName, SyncRequest,
+    record,
 };
+use zweig_client::kafka::records::{BatchSpec, Record, encode_batch};
 
 /// What becomes of a commit, told by the test.
 type Verdict = oneshot::Sender<Result<(), AppendFailure>>;
@@ -320,4 +322,52 @@ async fn offsets_of_topics_that_went_while_nobody_served_are_dropped_at_loading(
     .await;
     fixture.lead(3).await;
     assert!(!committed("t") && !committed("gone"));
+}
+
+/// A batch of producer `producer_id` with these attributes.
+fn batch_of(producer_id: i64, attributes: i16, key: Bytes, value: Option<Bytes>) -> Bytes {
+    let spec = BatchSpec {
+        producer_id,
+        producer_epoch: 0,
+        ..BatchSpec::default()
+    };
+    let record = Record {
+        key: Some(key),
+        value,
+        headers: Vec::new(),
+        timestamp_ms: 1,
+    };
+    let mut batch = encode_batch(&spec, &[record]).expect("a batch").to_vec();
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch.into()
+}
+
+#[tokio::test]
+async fn offsets_of_transactions_count_once_they_are_committed() {
+    const TRANSACTIONAL: i16 = 0x10;
+    const CONTROL: i16 = 0x30;
+    let fixture = start();
+    let topics = ["aborted", "committed", "open"];
+    let named = |topic: &str| PartitionName {
+        topic: topic.to_owned(),
+        partition: 0,
+    };
+    for (producer_id, topic) in (7..).zip(topics) {
+        let mut offset = commit(5).offsets.remove(0);
+        offset.partition = named(topic);
+        let LogRecord { key, value } = record::offset("g", &offset);
+        let batch = batch_of(producer_id, TRANSACTIONAL, key, value);
+        let _ = fixture.memory.append(0, 0, batch).await;
+    }
+    for (producer_id, marker) in [(7, b"\0\0\0\0"), (8, b"\0\0\0\x01")] {
+        let batch = batch_of(producer_id, CONTROL, Bytes::from_static(marker), None);
+        let _ = fixture.memory.append(0, 0, batch).await;
+    }
+    fixture.lead(1).await;
+    let names = topics.map(named);
+    let found = fixture.shards.offsets("g", &names).expect("served");
+    let found: Vec<bool> = found.iter().map(Option::is_some).collect();
+    assert_eq!(found, [false, true, false]);
 }
