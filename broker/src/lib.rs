@@ -7,6 +7,7 @@
 //! | room | job |
 //! | --- | --- |
 //! | `clock` | the only clock |
+//! | `chance` | ids that nobody else draws |
 //! | `config` | `server.properties`: keys, defaults, checks |
 //! | `controller` * | who leads which partition; `controller::drive` performs what it decides |
 //! | `ensemble` | registration, znodes, the watch stream folded into images |
@@ -15,13 +16,16 @@
 //! | `limits` | hard bounds |
 //! | `log` | Kafka's disk format: segments, indexes, recovery, retention |
 //! | `metadata` * | the cluster as one immutable image, and the cell in which it is swapped |
+//! | `mutants` | deliberate mistakes for the simulator to find; a feature, else nothing |
 //! | `net` | listeners and connections |
 //! | `purgatory` | requests that wait: for acks, for bytes |
 //! | `replica` * | the rules of replication; `replica::hosted` puts logs under them |
 //! | `server` | builds the rooms, starts them, stops them in reverse order |
 //! | `shard` | the groups of each led partition of `__consumer_offsets`: load, serve, append |
+//! | `tasks` | every spawn, so that a simulator can hold a broker in its hand (`sim`, a feature) |
 //! | `wire` | Kafka's frames and messages, bytes to values and back |
 
+pub mod chance;
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place that reads the clocks"
@@ -35,11 +39,15 @@ pub mod handlers;
 pub mod limits;
 pub mod log;
 pub mod metadata;
+pub mod mutants;
 pub mod net;
 pub mod purgatory;
 pub mod replica;
 pub mod server;
 pub mod shard;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod tasks;
 pub mod wire;
 
 pub use server::{RunError, run};

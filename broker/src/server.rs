@@ -41,6 +41,7 @@ use crate::ensemble::registration::{Registrar, RegistrationError, close_former, 
 use crate::ensemble::watcher::{DeltaInbox, WatchError};
 use crate::log::{Identity, LogConfig, LogConfigError, LogManager, ManagerError, Stop};
 use crate::metadata::{MetadataCache, WaitError};
+use crate::tasks;
 
 use listeners::{BindError, Bound};
 use running::Running;
@@ -94,7 +95,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 }
 
 /// As [`run`], over whatever opens sessions.
-async fn run_over(
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_over(
     config: Config,
     network: Arc<dyn Ports>,
     shutdown: CancellationToken,
@@ -102,10 +106,11 @@ async fn run_over(
     let control = ControlPlane::new()?;
     let config = Arc::new(config);
     let started = tokio::select! {
+        biased;
         started = Started::start(&config, network, &control) => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let runtime = control.handle()?;
+    let runtime = control.handle.clone();
     let mut running = Running::begin(started, &config, runtime).await?;
     let ended = running.until(&shutdown).await;
     running.stop(&config, ended.is_ok()).await?;
@@ -125,16 +130,31 @@ fn raise_open_files() {
 }
 
 /// The threads of the ensemble's side. Dropped without waiting: a session must not hold up an end.
-struct ControlPlane(Option<Runtime>);
+struct ControlPlane {
+    /// `None`: it runs on the caller's, as under the simulator.
+    own: Option<Runtime>,
+    handle: Handle,
+}
 
 impl ControlPlane {
     fn new() -> Result<ControlPlane, RunError> {
+        #[cfg(feature = "sim")]
+        if crate::sim::machine().is_some() {
+            return Ok(ControlPlane {
+                own: None,
+                handle: Handle::current(),
+            });
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("ensemble")
             .enable_all()
             .build();
-        Ok(ControlPlane(Some(runtime.map_err(RunError::Runtime)?)))
+        let runtime = runtime.map_err(RunError::Runtime)?;
+        Ok(ControlPlane {
+            handle: runtime.handle().clone(),
+            own: Some(runtime),
+        })
     }
 
     /// Runs a future there to its end.
@@ -142,26 +162,14 @@ impl ControlPlane {
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, RunError> {
-        let runtime = self.0.as_ref();
-        let task = runtime.map(|runtime| runtime.spawn(future));
-        match task {
-            Some(task) => task.await.map_err(|e| RunError::Panicked(e.to_string())),
-            None => Err(RunError::Panicked(
-                "the ensemble's threads are gone".to_owned(),
-            )),
-        }
-    }
-
-    fn handle(&self) -> Result<Handle, RunError> {
-        let gone = || RunError::Panicked("the ensemble's threads are gone".to_owned());
-        let runtime = self.0.as_ref().ok_or_else(gone)?;
-        Ok(runtime.handle().clone())
+        let task = tasks::spawn_on(&self.handle, future);
+        task.await.map_err(|e| RunError::Panicked(e.to_string()))
     }
 }
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.own.take() {
             runtime.shutdown_background();
         }
     }
@@ -275,6 +283,6 @@ fn judge(logs: &LogManager, memory: Option<&Memory>, boot_id: &str) -> Option<i6
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RunError> {
-    let task = tokio::task::spawn_blocking(work);
-    task.await.map_err(|e| RunError::Panicked(e.to_string()))
+    let done = tasks::blocking(work);
+    done.await.map_err(|e| RunError::Panicked(e.to_string()))
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::metadata::{Image, Partition, PartitionState};
 
 use super::action::Why;
+use crate::mutants::{self, Mutant};
 
 /// What an election looks at beside the partition.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,9 @@ impl Surroundings<'_> {
     fn kept(&self, partition: &Partition, id: i32) -> bool {
         let named = partition.isr_epoch_of(id);
         let broker = self.image.broker(id);
+        if mutants::is(Mutant::BrokerEpochUnchecked) {
+            return broker.is_some();
+        }
         matches!((named, broker), (Some(named), Some(broker)) if broker.kept_since(named))
     }
 
@@ -93,6 +97,15 @@ pub fn next_state(
         .copied()
         .filter(|id| around.kept(partition, *id))
         .collect();
+    let kept = match mutants::is(Mutant::ElectOutsideIsr) {
+        true => partition
+            .replicas
+            .iter()
+            .copied()
+            .filter(|id| around.registered(*id))
+            .collect(),
+        false => kept,
+    };
     let staying: Vec<i32> = kept
         .iter()
         .copied()

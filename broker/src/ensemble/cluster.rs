@@ -25,6 +25,7 @@ use zweig_client::ensemble::{CreateMode, Error, SessionState, WriteOp, WriteResu
 use crate::config::Config;
 use crate::log::TopicPartition;
 use crate::metadata::{Image, MetadataCache, PartitionState};
+use crate::mutants::{self, Mutant};
 
 use super::port::Port;
 use super::registration::Registered;
@@ -185,6 +186,14 @@ impl Cluster {
         }
         let path = topics::state_path(&partition.topic, partition.partition);
         let op = WriteOp::set(path, topics::encode_state(&proposed), Some(expected));
+        let op = match (mutants::is(Mutant::StateWithoutVersion), op) {
+            (true, WriteOp::Set { path, data, .. }) => WriteOp::Set {
+                path,
+                data,
+                version: None,
+            },
+            (_, op) => op,
+        };
         match registered.port.multi(vec![op]).await {
             Ok(batch) => {
                 let stat = batch.results.first().and_then(WriteResult::stat);
@@ -296,6 +305,9 @@ fn movable(image: &Image, broker: i32) -> usize {
 
 fn standing(port: &dyn Port) -> Standing {
     let state = *port.state().borrow();
+    if mutants::is(Mutant::ExpiredGoesOn) {
+        return Standing::Sure;
+    }
     match state {
         SessionState::Expired | SessionState::Closed => Standing::Expired,
         SessionState::Connected | SessionState::Disconnected => {

@@ -118,6 +118,10 @@ fn failed(path: &Path, problem: &impl ToString) -> MemoryError {
 /// The id of this boot of the kernel; empty, and so equal to none, where it is not told.
 #[must_use]
 pub fn boot_id() -> String {
+    #[cfg(feature = "sim")]
+    if let Some(id) = crate::sim::with(|world| world.boot_id()) {
+        return id;
+    }
     let id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
     id.trim().to_owned()
 }

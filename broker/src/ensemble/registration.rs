@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use uuid::Uuid;
 use zweig_client::ensemble::{ConnectError, CreateMode, Error, WriteOp, WriteResult};
 
+use crate::chance;
 use crate::clock;
 use crate::metadata::Endpoint;
 
@@ -229,7 +229,7 @@ async fn cluster_id(port: &dyn Port) -> Result<String, RegistrationError> {
         if let Some((data, _)) = found.map_err(|e| doing("reading the cluster id", e))? {
             return Ok(cluster::decode_id(&data.unwrap_or_default())?);
         }
-        let id = znode::id_text(Uuid::new_v4());
+        let id = znode::id_text(chance::uuid());
         create(port, cluster::ID, Some(cluster::encode_id(&id))).await?;
     }
 }

@@ -7,6 +7,7 @@ use rand::Rng as _;
 use uuid::Uuid;
 use zweig_client::ensemble::{CreateMode, Error, WriteOp};
 
+use crate::chance;
 use crate::config::{TopicConfigError, check_topic_configs, without_effect};
 use crate::controller::assignment::{Draw, TooFewBrokers, assign, candidates};
 use crate::metadata::Image;
@@ -122,7 +123,7 @@ impl Cluster {
             id: if wanted.validate_only {
                 Uuid::nil()
             } else {
-                Uuid::new_v4()
+                chance::uuid()
             },
             partitions: i32::try_from(assignment.len()).unwrap_or(i32::MAX),
             replication_factor: assignment.first().map_or(0, |(_, replicas)| {

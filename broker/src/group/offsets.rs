@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AppendFailure, Effect, Group, GroupConfig, GroupError, GroupState, LogRecord, Now};
 use super::{Then, Ticket, record};
+use crate::mutants::{self, Mutant};
 
 /// Topic and number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +120,9 @@ impl Group {
             request.generation >= 0 || !member.is_empty() || request.instance_id.is_some();
         if !says_who {
             return Err(GroupError::UnknownMember);
+        }
+        if mutants::is(Mutant::FormerGenerationAccepted) {
+            return Ok(());
         }
         self.validate(member, request.instance_id.as_deref())?;
         if request.generation != self.generation {

@@ -1,11 +1,11 @@
 //! JoinGroup (11). Answered when the rebalance it takes part in is complete.
 
 use super::{Context, KafkaError};
+use crate::chance;
 use crate::group::{JoinRequest, Joined};
 use crate::wire::codec::text;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
-use uuid::Uuid;
 
 /// First version with a rebalance timeout of its own; before, the session's counts.
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
@@ -42,7 +42,7 @@ fn to_join(ctx: &Context, version: i16, request: JoinGroupRequest) -> JoinReques
     let fresh = instance_id.as_deref().unwrap_or(&client_id);
     let fresh = &fresh[..fresh.floor_char_boundary(FRESH_ID_BYTES)];
     JoinRequest {
-        fresh_id: format!("{fresh}-{}", Uuid::new_v4()),
+        fresh_id: format!("{fresh}-{}", chance::uuid()),
         member_id: request.member_id.to_string(),
         instance_id,
         client_id,

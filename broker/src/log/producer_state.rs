@@ -15,6 +15,7 @@ use super::error::AppendError;
 use super::format::producer_snapshot::SnapshotEntry;
 use super::format::record::EndMarker;
 use super::format::record_batch::{Header, NO_SEQUENCE};
+use crate::mutants::{self, Mutant};
 
 /// Batches remembered per producer; clients keep at most this many in flight.
 pub const REMEMBERED_BATCHES: usize = 5;
@@ -178,6 +179,7 @@ impl ProducerTable {
                 continue;
             }
             if source == Source::Client
+                && !mutants::is(Mutant::SequencesUnchecked)
                 && let Some(batch) = self.duplicate_of(header)
             {
                 return Ok(Prepared::Duplicate(batch));
@@ -319,7 +321,7 @@ fn check_epoch(producer: &Producer, header: &Header, source: Source) -> Result<(
 }
 
 fn check_sequence(producer: &Producer, header: &Header) -> Result<(), AppendError> {
-    if producer.epoch == NO_EPOCH {
+    if producer.epoch == NO_EPOCH || mutants::is(Mutant::SequencesUnchecked) {
         return Ok(());
     }
     let expected = if header.producer_epoch == producer.epoch {

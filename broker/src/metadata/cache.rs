@@ -2,10 +2,12 @@
 //! watcher, swaps whole images.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Image;
 
@@ -15,25 +17,22 @@ pub enum WaitError {
     /// The deadline passed first.
     #[error("no image with what was asked for within {0:?}")]
     TimedOut(Duration),
-    /// The broker is stopping: no image follows.
-    #[error("no further image: the broker is stopping")]
-    Closed,
 }
 
 /// The current image, and a signal for each new one.
 #[derive(Debug)]
 pub struct MetadataCache {
     image: ArcSwap<Image>,
-    reached: watch::Sender<i64>,
-    changed: watch::Sender<i64>,
+    reached: Teller,
+    changed: Teller,
 }
 
 impl Default for MetadataCache {
     fn default() -> MetadataCache {
         MetadataCache {
             image: ArcSwap::from_pointee(Image::default()),
-            reached: watch::Sender::new(0),
-            changed: watch::Sender::new(0),
+            reached: Teller::default(),
+            changed: Teller::default(),
         }
     }
 }
@@ -45,16 +44,16 @@ impl MetadataCache {
         self.image.load_full()
     }
 
-    /// Tells the zxid of each image in which something changed; slow readers see the latest only.
+    /// Tells of each image in which something changed; slow readers hear once of several.
     #[must_use]
-    pub fn changed(&self) -> watch::Receiver<i64> {
-        self.changed.subscribe()
+    pub fn changed(&self) -> News {
+        self.changed.listen()
     }
 
-    /// Tells the zxid of each image, those included that differ in nothing but their zxid.
+    /// Tells of each image, those included that differ in nothing but their zxid.
     #[must_use]
-    pub fn reached(&self) -> watch::Receiver<i64> {
-        self.reached.subscribe()
+    pub fn reached(&self) -> News {
+        self.reached.listen()
     }
 
     /// Swaps in a newer image; `changed` says whether it differs in more than its zxid. Called by
@@ -62,16 +61,19 @@ impl MetadataCache {
     /// new session's stream may begin at a node that lags behind.
     pub fn store(&self, image: Arc<Image>, changed: bool) -> bool {
         let zxid = image.zxid;
-        let newer = self.reached.send_if_modified(|current| {
-            if zxid < *current {
+        let newer = self.reached.tell_if(|reached| {
+            if zxid < *reached {
                 return false;
             }
             self.image.store(image);
-            *current = zxid;
+            *reached = zxid;
             true
         });
         if newer && changed {
-            self.changed.send_replace(zxid);
+            self.changed.tell_if(|told| {
+                *told = zxid;
+                true
+            });
         }
         newer
     }
@@ -88,17 +90,86 @@ impl MetadataCache {
         let mut reached = self.reached();
         let search = async {
             loop {
-                reached.borrow_and_update();
+                reached.mark_seen();
                 let image = self.image();
                 if wanted(&image) {
                     return Ok(image);
                 }
-                reached.changed().await.map_err(|_| WaitError::Closed)?;
+                reached.changed().await;
             }
         };
         tokio::time::timeout(limit, search)
             .await
             .unwrap_or(Err(WaitError::TimedOut(limit)))
+    }
+}
+
+/// A zxid, and a signal whenever it is told. In place of tokio's `watch`, which wakes listeners in an order drawn
+/// by chance: here it is the order in which they began to wait.
+#[derive(Debug, Default)]
+struct Teller {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    zxid: Mutex<i64>,
+    told: AtomicU64,
+    notify: Notify,
+}
+
+impl Teller {
+    /// Changes the zxid; tells the listeners if `change` says so, which is returned.
+    fn tell_if(&self, change: impl FnOnce(&mut i64) -> bool) -> bool {
+        let mut zxid = self.shared.zxid.lock();
+        let told = change(&mut zxid);
+        if told {
+            self.shared.told.fetch_add(1, Ordering::Release);
+        }
+        drop(zxid);
+        if told {
+            self.shared.notify.notify_waiters();
+        }
+        told
+    }
+
+    fn listen(&self) -> News {
+        let shared = self.shared.clone();
+        let seen = shared.told.load(Ordering::Acquire);
+        News { shared, seen }
+    }
+}
+
+/// Hears of images.
+#[derive(Debug)]
+pub struct News {
+    shared: Arc<Shared>,
+    seen: u64,
+}
+
+impl News {
+    /// What was told so far is no news.
+    pub fn mark_seen(&mut self) {
+        self.seen = self.shared.told.load(Ordering::Acquire);
+    }
+
+    /// There is news at once.
+    pub fn mark_changed(&mut self) {
+        self.seen = self.shared.told.load(Ordering::Acquire).wrapping_sub(1);
+    }
+
+    /// Waits for something told since it was last seen, and sees it.
+    pub async fn changed(&mut self) {
+        loop {
+            // Made before looking: what is told in between wakes it too.
+            let notified = self.shared.notify.notified();
+            let told = self.shared.told.load(Ordering::Acquire);
+            if told != self.seen {
+                self.seen = told;
+                return;
+            }
+            notified.await;
+        }
     }
 }
 

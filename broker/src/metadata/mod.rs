@@ -14,7 +14,7 @@ mod cache;
 mod delta;
 mod image;
 
-pub use cache::{MetadataCache, WaitError};
+pub use cache::{MetadataCache, News, WaitError};
 pub use delta::Delta;
 pub use image::{
     Broker, Configs, ControllerNode, Endpoint, Image, LogEnd, Map, Partition, PartitionState,

@@ -9,6 +9,7 @@
 //! first poll, so the order of appends is kept, and a producer need not wait for one commit after the
 //! other. One request is read ahead, so that a peer that leaves while it waits is noticed.
 
+use super::socket::TcpStream;
 use crate::handlers::{self, Context, Frame, Reply, RequestError};
 use crate::limits::{MAX_REQUESTS_IN_FLIGHT, MAX_WAITING_ANSWER_BYTES};
 use crate::wire::frame::{FrameError, FrameReader};
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Answers gathered into one write while more are ready, up to about this size.

@@ -1,13 +1,14 @@
 //! Accepts connections of one listener until shutdown.
 
 use super::connection;
+use super::socket::TcpListener;
 use crate::handlers::{Caller, Context, Services};
+use crate::tasks;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,6 +81,7 @@ pub async fn serve(
     ));
     loop {
         let accepted = tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
             accepted = socket.accept() => accepted,
         };
@@ -118,13 +120,13 @@ pub async fn serve(
             max_idle: config.max_idle,
         };
         let shutdown = shutdown.clone();
-        connections.spawn(async move {
+        connections.spawn(tasks::bound(async move {
             match connection::run(stream, context, settings, shutdown).await {
                 Ok(()) => debug!(%peer, "connection ended"),
                 Err(error) => info!(%peer, "connection closed: {error}"),
             }
             drop((slot, place));
-        });
+        }));
     }
     connections.close();
     connections.wait().await;

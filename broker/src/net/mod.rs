@@ -19,3 +19,4 @@
 
 pub mod connection;
 pub mod listener;
+pub mod socket;

@@ -1,10 +1,16 @@
 //! The high watermark: the offset below which every in-sync replica holds every record.
 
+use crate::mutants::{self, Mutant};
+
 /// The new high watermark: the smallest of the ends that count, but never less than before and never
 /// more than the leader's own end. An end of `None` is a replica that has told nothing yet: nothing
 /// moves until it does.
 #[must_use]
 pub fn advance(current: i64, own_end: i64, others: impl IntoIterator<Item = Option<i64>>) -> i64 {
+    if mutants::is(Mutant::HighWatermarkOfFastest) {
+        let told = others.into_iter().flatten().max();
+        return current.max(told.map_or(own_end, |end| end.min(own_end)));
+    }
     let mut smallest = own_end;
     for end in others {
         match end {

@@ -16,6 +16,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutants::{self, Mutant};
+
 /// In-sync brokers, each with the broker epoch under which it is in sync (0: not told by the state).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Isr(BTreeMap<i32, i64>);
@@ -143,12 +145,19 @@ impl IsrState {
 
     /// Everyone who may be in sync by the znode's word: as written, and as proposed.
     pub fn maximal(&self) -> impl Iterator<Item = i32> + '_ {
+        let shrunk = self
+            .pending
+            .as_ref()
+            .filter(|_| mutants::is(Mutant::ShrinkCountsAtOnce));
+        let counts = move |id: i32| shrunk.is_none_or(|(proposal, _)| proposal.isr.contains(id));
         let proposed = self
             .pending
             .iter()
+            .filter(|_| !mutants::is(Mutant::ProposedIsrIgnored))
             .flat_map(|(proposal, _)| proposal.isr.members());
         let added = proposed.filter(|(id, _)| !self.committed.contains(*id));
-        self.committed.members().chain(added).map(|(id, _)| id)
+        let all = self.committed.members().chain(added).map(|(id, _)| id);
+        all.filter(move |id| counts(*id))
     }
 
     /// Whether a new set can be proposed now.

@@ -10,6 +10,7 @@
 //! version, than what is known is old news and changes nothing.
 
 use super::isr::Isr;
+use crate::mutants::{self, Mutant};
 
 /// The state of a partition as an image shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,9 @@ pub fn part(state: &PartitionState, me: i32, broker_epoch: Option<i64>) -> Part 
     match state.leader {
         Some(leader) if leader != me => Part::Follow { leader },
         Some(_) if broker_epoch == Some(state.leader_broker_epoch) => Part::Lead,
+        Some(_) if mutants::is(Mutant::RestartGoesOnLeading) && broker_epoch.is_some() => {
+            Part::Lead
+        }
         Some(_) | None => Part::Wait,
     }
 }

@@ -19,6 +19,7 @@ use crate::config;
 use crate::group::{AppendFailure, GroupConfig};
 use crate::log::{AppendError, AppendOrigin, TopicPartition};
 use crate::metadata::{Image, MetadataCache};
+use crate::mutants::{self, Mutant};
 use crate::replica::hosted::{Leaderships, Partition, PartitionError, ReplicaManager};
 use crate::shard::{Backing, Led, LoadError, OFFSETS_TOPIC, Shards};
 
@@ -69,6 +70,9 @@ impl Backing for HostedGroups {
             let append = appended.map_err(|error| failure(&error))?;
             if append.leader_epoch != leader_epoch {
                 return Err(AppendFailure::NotLeader);
+            }
+            if mutants::is(Mutant::GroupAckBeforeCommit) {
+                return Ok(());
             }
             partition
                 .committed(&append, deadline)
@@ -138,10 +142,11 @@ pub async fn tell_gone(metadata: Arc<MetadataCache>, groups: Shards, leaving: Ca
     changed.mark_changed();
     loop {
         tokio::select! {
+            biased;
             () = leaving.cancelled() => return,
-            more = changed.changed() => if more.is_err() { return },
+            () = changed.changed() => {}
         }
-        changed.borrow_and_update();
+        changed.mark_seen();
         let now = metadata.image();
         let gone = topics_gone(&before, &now);
         if !gone.is_empty() {
@@ -181,6 +186,7 @@ pub async fn tell_led(
             changed
         });
         tokio::select! {
+            biased;
             () = leaving.cancelled() => return,
             more = leaderships.changed() => if more.is_err() { return },
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +9,8 @@ use crate::config::{Config, Listener, NetConfig};
 use crate::handlers::Services;
 use crate::metadata::Endpoint;
 use crate::net::listener::{self, ListenerConfig};
+use crate::net::socket::TcpListener;
+use crate::tasks;
 
 /// A listener cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +86,12 @@ pub(super) fn endpoints(config: &Config, bound: &[Bound]) -> Result<Vec<Endpoint
     Ok(endpoints)
 }
 
-/// Serves all listeners until `stop`, each by a task of `tasks`.
+/// Serves all listeners until `stop`, each by a task of `tracker`.
 pub(super) fn serve(
     bound: Vec<Bound>,
     net: &NetConfig,
     services: &Arc<Services>,
-    tasks: &TaskTracker,
+    tracker: &TaskTracker,
     stop: &CancellationToken,
 ) {
     for Bound { listener, socket } in bound {
@@ -103,6 +104,6 @@ pub(super) fn serve(
                 .unwrap_or(usize::MAX),
         };
         let serving = listener::serve(socket, config, services.clone(), stop.clone());
-        tasks.spawn(serving);
+        tracker.spawn(tasks::bound(serving));
     }
 }

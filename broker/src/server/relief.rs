@@ -29,6 +29,7 @@ pub(super) async fn run(
     let mut asked = false;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }

@@ -18,6 +18,7 @@ use crate::log::LogManager;
 use crate::metadata::{Image, MetadataCache};
 use crate::replica::hosted::{FatalHook, HostConfig, ReplicaManager};
 use crate::shard::{Led, Shards};
+use crate::tasks;
 
 use super::adapters::EnsembleFace;
 use super::groups::{self, HostedGroups};
@@ -76,12 +77,15 @@ impl Running {
         };
         let fence = replicas.clone();
         let supervising = supervisor.run(move || fence.fence(), stop.child_token());
-        let mut supervised = runtime.spawn(supervising);
+        let mut supervised = tasks::spawn_on(&runtime, supervising);
         let image = tokio::select! {
+            biased;
             first = first_image(&metadata, &cluster) => first?,
             ended = &mut supervised => return Err(ended_early(ended)),
         };
         apply(&replicas, image).await?;
+        #[cfg(feature = "sim")]
+        crate::sim::with(|world| world.serving(&replicas));
         let running = Running {
             cluster,
             logs,
@@ -116,23 +120,24 @@ impl Running {
 
     fn start_tasks(&self, drive: Drive, metadata: &Arc<MetadataCache>) {
         let stop = || self.stop.child_token();
-        let (replicas, tasks) = (&self.replicas, &self.tasks);
-        tasks.spawn(follow_images(replicas.clone(), metadata.clone(), stop()));
-        tasks.spawn_on(drive.run(stop()), &self.runtime);
+        let (replicas, tracker) = (&self.replicas, &self.tasks);
+        let following = follow_images(replicas.clone(), metadata.clone(), stop());
+        tracker.spawn(tasks::bound(following));
+        tracker.spawn_on(tasks::bound(drive.run(stop())), &self.runtime);
         let survey = survey::run(
             self.cluster.clone(),
             metadata.clone(),
             replicas.clone(),
             stop(),
         );
-        tasks.spawn_on(survey, &self.runtime);
+        tracker.spawn_on(tasks::bound(survey), &self.runtime);
         let relief = relief::run(
             self.cluster.clone(),
             metadata.clone(),
             replicas.clone(),
             stop(),
         );
-        tasks.spawn_on(relief, &self.runtime);
+        tracker.spawn_on(tasks::bound(relief), &self.runtime);
     }
 
     fn start_groups(&self, config: &Config, metadata: &Arc<MetadataCache>) -> Shards {
@@ -148,17 +153,18 @@ impl Running {
         let (sender, led) = watch::channel(Led::new());
         let leaderships = self.replicas.leaderships();
         let tell = groups::tell_led(leaderships, sender, self.stop.child_token());
-        self.tasks.spawn(tell);
+        self.tasks.spawn(tasks::bound(tell));
         let gone = groups::tell_gone(metadata.clone(), groups.clone(), self.stop.child_token());
-        self.tasks.spawn(gone);
-        self.tasks
-            .spawn(groups.clone().run(led, self.stop.child_token()));
+        self.tasks.spawn(tasks::bound(gone));
+        let serving = groups.clone().run(led, self.stop.child_token());
+        self.tasks.spawn(tasks::bound(serving));
         groups
     }
 
     /// Waits until the broker is to stop, or cannot go on.
     pub(super) async fn until(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => Ok(()),
             ended = &mut self.supervised => Err(ended_early(ended)),
         }
@@ -207,10 +213,11 @@ async fn follow_images(
     changed.mark_changed();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            news = changed.changed() => if news.is_err() { return },
+            () = changed.changed() => {}
         }
-        changed.borrow_and_update();
+        changed.mark_seen();
         if let Err(error) = apply(&replicas, metadata.image()).await {
             tracing::error!(%error, "an image was not applied");
         }
@@ -227,7 +234,8 @@ fn ended_early(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> R
 
 async fn move_leaders_away(cluster: &Cluster, config: &Config, runtime: &Handle) {
     let (cluster, limit) = (cluster.clone(), config.controller.controlled_shutdown_limit);
-    let asked = runtime.spawn(async move { cluster.controlled_shutdown(limit).await });
+    let asking = async move { cluster.controlled_shutdown(limit).await };
+    let asked = tasks::spawn_on(runtime, asking);
     // The ensemble may be away: then waiting for the answer makes no sense either.
     match tokio::time::timeout(limit, asked).await {
         Ok(Ok(Ok(left))) => tracing::info!(left, "leaderships moved away"),
@@ -258,7 +266,7 @@ async fn stop_replicas(
 
 async fn close_session(runtime: &Handle, port: Arc<dyn Port>) {
     const LIMIT: Duration = Duration::from_secs(3);
-    let closing = runtime.spawn(async move { port.close().await });
+    let closing = tasks::spawn_on(runtime, async move { port.close().await });
     match tokio::time::timeout(LIMIT, closing).await {
         Ok(Ok(Ok(()))) => {}
         other => tracing::warn!(?other, "the session was not closed; it ends by its timeout"),
@@ -273,6 +281,8 @@ fn fatal_hook() -> FatalHook {
             reason,
             "the logs cannot be trusted any more; this process ends"
         );
+        #[cfg(feature = "sim")]
+        crate::sim::exit(reason);
         std::process::exit(1);
     })
 }

@@ -12,6 +12,7 @@ use crate::ensemble::port::{Port, Ports};
 use crate::ensemble::registration::{Registrar, register_anew};
 use crate::ensemble::watcher::{DeltaInbox, WatchError, watch};
 use crate::metadata::MetadataCache;
+use crate::mutants::{self, Mutant};
 
 use super::RunError;
 
@@ -38,6 +39,7 @@ impl Supervisor {
         loop {
             let port = self.cluster.port();
             let expired = tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 ended = self.follow(&*port) => {
                     ended?;
@@ -53,10 +55,13 @@ impl Supervisor {
                 epoch = former.epoch,
                 "the session expired; registering anew"
             );
-            fence();
+            if !mutants::is(Mutant::ExpiredGoesOn) {
+                fence();
+            }
             let id = self.cluster.broker_id();
             let registering = register_anew(&*self.ports, &self.registrar, id, former.intact_since);
             let registered = tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 registered = registering => registered?,
             };

@@ -35,10 +35,11 @@ pub(super) async fn run(
     changed.mark_changed();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            news = changed.changed() => if news.is_err() { return },
+            () = changed.changed() => {}
         }
-        changed.borrow_and_update();
+        changed.mark_seen();
         let image = metadata.image();
         let me = cluster.broker_id();
         let log_end = |name: &TopicPartition| replicas.log_end(name);
@@ -56,6 +57,7 @@ pub(super) async fn run(
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(REST) => {}
         }

@@ -1,6 +1,6 @@
 //! One shard: the groups of one partition, under one leader epoch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::group::{
     AppendFailure, Committed, Effect, GroupConfig, GroupError, Groups, Joined, Now, PartitionName,
     Synced, Ticket,
 };
+use crate::tasks;
 
 /// No broker's image is older than this while it leads, for all practical purposes.
 const IMAGE_LAG_MS: i64 = 60_000;
@@ -44,7 +45,7 @@ struct State {
     phase: Phase,
     /// Topics deleted while the log was being read.
     gone: BTreeSet<String>,
-    waiters: HashMap<Ticket, Waiter>,
+    waiters: BTreeMap<Ticket, Waiter>,
 }
 
 /// See the module.
@@ -68,11 +69,11 @@ impl Shard {
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 gone: BTreeSet::new(),
-                waiters: HashMap::new(),
+                waiters: BTreeMap::new(),
             }),
             appends,
         });
-        tokio::spawn(writer::run(Arc::downgrade(&shard), queue));
+        tasks::spawn(writer::run(Arc::downgrade(&shard), queue));
         shard
     }
 

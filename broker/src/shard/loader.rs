@@ -14,6 +14,7 @@ use super::LoadError;
 use super::hosted::Shard;
 use crate::clock;
 use crate::group::{Groups, LogRecord, Now};
+use crate::tasks;
 
 /// Wait before a failed load is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -35,7 +36,7 @@ pub(super) async fn load(shard: Arc<Shard>) {
     while shard.is_loading() {
         let reading = shard.clone();
         let begun = clock::now();
-        let loaded = tokio::task::spawn_blocking(move || read_all(&reading)).await;
+        let loaded = tasks::blocking(move || read_all(&reading)).await;
         let partition = shard.partition();
         match loaded {
             Ok(Ok((groups, records))) => {

@@ -18,7 +18,7 @@ mod loader;
 mod serve;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::group::{AppendFailure, GroupConfig, GroupError, Now, partition_of};
+use crate::tasks;
 use hosted::Shard;
 
 /// The topic groups are kept in.
@@ -91,10 +92,20 @@ impl std::fmt::Debug for Shards {
     }
 }
 
+/// Gives everything up when it is dropped: however [`Shards::run`] ends, nothing is served after it, and no shard keeps
+/// its owner alive.
+struct GivenUp(Shards);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.lead(&Led::new());
+    }
+}
+
 struct Shared {
     config: GroupConfig,
     backing: Arc<dyn Backing>,
-    led: RwLock<HashMap<i32, Arc<Shard>>>,
+    led: RwLock<BTreeMap<i32, Arc<Shard>>>,
     tickets: AtomicU64,
     /// What time it is for `group/`.
     clock: Box<dyn Fn() -> Now + Send + Sync>,
@@ -139,6 +150,7 @@ impl Shards {
 
     /// Follows leadership and the clock until `shutdown`; then sends everyone away.
     pub async fn run(self, mut led: watch::Receiver<Led>, shutdown: CancellationToken) {
+        let _given_up = GivenUp(self.clone());
         let mut retention = tokio::time::interval(self.shared.retention_check);
         retention.reset();
         loop {
@@ -146,6 +158,7 @@ impl Shards {
             self.lead(&now_led);
             let wait = self.next_tick();
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 changed = led.changed() => if changed.is_err() { break },
                 () = self.shared.deadlines.notified() => {}
@@ -153,7 +166,6 @@ impl Shards {
                 () = tokio::time::sleep(wait) => self.tick(),
             }
         }
-        self.lead(&Led::new());
     }
 
     /// Takes on and gives up partitions until exactly `led` are served.
@@ -170,7 +182,7 @@ impl Shards {
         for (&partition, &leader_epoch) in led {
             shards.entry(partition).or_insert_with(|| {
                 let shard = Shard::begin(partition, leader_epoch, self.clone());
-                tokio::spawn(loader::load(shard.clone()));
+                tasks::spawn(loader::load(shard.clone()));
                 shard
             });
         }

@@ -66,12 +66,13 @@ impl Drive {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut changed = self.metadata.changed();
         loop {
-            changed.borrow_and_update();
+            changed.mark_seen();
             let port = self.cluster.port();
             let image = self.metadata.image();
             let registered = image.broker_epoch(self.cluster.broker_id());
             if let Some(term) = self.term(&image) {
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     () = self.lead(term) => {}
                 }
@@ -84,6 +85,7 @@ impl Drive {
                 }
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 _ = tokio::time::timeout(LOOK, changed.changed()) => {}
             }
@@ -135,6 +137,7 @@ impl Drive {
             redo = Delta::default();
             if actions.is_empty() {
                 tokio::select! {
+                    biased;
                     () = self.inbox.arrived() => {}
                     _ = rebalance.tick() => balance = self.config.auto_leader_rebalance,
                     () = tokio::time::sleep(LOOK) => {}

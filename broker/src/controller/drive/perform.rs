@@ -1,13 +1,14 @@
 //! Writes actions by fenced batches and tells what has to be decided again.
 
-use uuid::Uuid;
-use zweig_client::ensemble::{Error, WriteOp};
+use zweig_client::ensemble::{Batch, Error, WriteOp};
 
+use crate::chance;
 use crate::controller::action::Action;
-use crate::ensemble::port::Port;
+use crate::ensemble::port::{GroupResult, Port};
 use crate::ensemble::znode::controller;
 use crate::ensemble::znode::topics::{TopicNode, topic_path};
 use crate::metadata::Delta;
+use crate::mutants::{self, Mutant};
 
 use super::batch::{Group, groups, pack};
 
@@ -42,8 +43,14 @@ pub(super) async fn perform(port: &dyn Port, fence: i32, actions: &[Action]) -> 
             continue;
         }
         let ops = batch.iter().map(|group| group.ops.clone()).collect();
-        let fence = (controller::EPOCH.to_owned(), fence);
-        match port.fenced_batch(fence, ops).await {
+        let sent = match mutants::is(Mutant::ControllerUnfenced) {
+            false => {
+                let fence = (controller::EPOCH.to_owned(), fence);
+                port.fenced_batch(fence, ops).await
+            }
+            true => unfenced(port, ops).await,
+        };
+        match sent {
             Ok(answer) => {
                 done.zxid = done.zxid.max(answer.zxid);
                 for (group, result) in batch.iter().zip(answer.results) {
@@ -73,6 +80,28 @@ pub(super) async fn perform(port: &dyn Port, fence: i32, actions: &[Action]) -> 
     done
 }
 
+/// The mistake of a controller that writes whatever stands in the tree.
+async fn unfenced(port: &dyn Port, groups: Vec<Vec<WriteOp>>) -> Result<Batch<GroupResult>, Error> {
+    let (mut results, mut zxid) = (Vec::new(), 0);
+    for group in groups {
+        let blind = |op| match op {
+            WriteOp::Set { path, data, .. } => WriteOp::Set {
+                path,
+                data,
+                version: None,
+            },
+            op => op,
+        };
+        let done = port.multi(group.into_iter().map(blind).collect()).await;
+        let done = done.map(|batch| {
+            zxid = batch.zxid;
+            batch.results
+        });
+        results.push(done);
+    }
+    Ok(Batch { zxid, results })
+}
+
 /// An action that needs a look at the tree: the rest of the content is kept as it is.
 async fn looked_up(port: &dyn Port, action: &Action) -> Vec<Vec<WriteOp>> {
     let Action::FillTopicId { topic, version } = action else {
@@ -84,7 +113,7 @@ async fn looked_up(port: &dyn Port, action: &Action) -> Vec<Vec<WriteOp>> {
     };
     match TopicNode::decode(&path, &data) {
         Ok(mut node) if stat.version == *version && node.id.is_nil() => {
-            node.id = Uuid::new_v4();
+            node.id = chance::uuid();
             vec![vec![WriteOp::set(path, node.encode(), Some(*version))]]
         }
         _ => Vec::new(),

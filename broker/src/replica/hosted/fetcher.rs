@@ -18,6 +18,7 @@ use crate::clock;
 use crate::log::{TopicId, TopicPartition};
 use crate::metadata::MetadataCache;
 use crate::replica::truncation::EpochEnd;
+use crate::tasks;
 use crate::wire::codec::text;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
@@ -41,7 +42,7 @@ pub(super) struct Fetchers {
     host: Arc<Host>,
     metadata: Arc<MetadataCache>,
     shutdown: CancellationToken,
-    by_leader: Mutex<HashMap<i32, Arc<Fetcher>>>,
+    by_leader: Mutex<BTreeMap<i32, Arc<Fetcher>>>,
 }
 
 /// One followed partition.
@@ -109,8 +110,9 @@ impl Fetchers {
             changed: Notify::new(),
         });
         let (task, shutdown) = (Arc::clone(&fetcher), self.shutdown.clone());
-        self.host.runtime.spawn(async move {
+        tasks::spawn_on(&self.host.runtime, async move {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = task.run() => {}
             }
@@ -314,7 +316,7 @@ impl Fetcher {
         }
         self.note_served(&served);
         if !to_flush.is_empty() {
-            let flushed = tokio::task::spawn_blocking(move || {
+            let flushed = tasks::blocking(move || {
                 to_flush
                     .iter()
                     .try_for_each(|partition| partition.flush_as_follower())

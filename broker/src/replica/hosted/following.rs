@@ -5,6 +5,7 @@
 use super::partition::{Inner, Partition, PartitionError, Role};
 use crate::clock;
 use crate::log::AppendError;
+use crate::mutants::{self, Mutant};
 use crate::replica::high_watermark;
 use crate::replica::truncation::{EpochEnd, target};
 use bytes::Bytes;
@@ -150,6 +151,7 @@ impl Partition {
         let inner = self.lock();
         match inner.role {
             Role::Following { .. } if inner.leader_epoch == leader_epoch => Ok(inner),
+            Role::Following { .. } if mutants::is(Mutant::FollowedEpochUnchecked) => Ok(inner),
             _ => Err(PartitionError::FencedLeaderEpoch {
                 told: leader_epoch,
                 current: inner.leader_epoch,

@@ -1,5 +1,6 @@
 //! A follower's connection to a leader: Kafka's Fetch, one request at a time.
 
+use crate::net::socket::TcpStream;
 use crate::wire::codec;
 use crate::wire::frame::{FrameError, FrameReader};
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use kafka_protocol::messages::{
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The version spoken between brokers: topic ids, and the follower's broker epoch.

@@ -5,9 +5,11 @@ use super::partition::{Inner, Partition, PartitionError, Role};
 use super::wake::wait_until;
 use crate::clock;
 use crate::log::{AppendOrigin, Appended};
+use crate::mutants::{self, Mutant};
 use crate::replica::isr::{Proposal, WriteEnd};
 use crate::replica::leader::{Acks, FollowerFetch};
 use crate::replica::truncation::{EpochEnd, diverging};
+use crate::tasks;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,6 +264,9 @@ impl Partition {
     /// How far a reader may read.
     fn upper_bound(&self, reader: Reader, high_watermark: i64) -> i64 {
         match reader {
+            Reader::Consumer { .. } if mutants::is(Mutant::FetchBeyondHighWatermark) => {
+                self.log.log_end_offset()
+            }
             Reader::Consumer {
                 committed_only: false,
             } => high_watermark,
@@ -398,9 +403,7 @@ impl Partition {
             return;
         };
         if let Some(proposal) = leader.propose(now_ms) {
-            self.host
-                .runtime
-                .spawn(Arc::clone(self).write_isr(proposal));
+            tasks::spawn_on(&self.host.runtime, Arc::clone(self).write_isr(proposal));
         }
     }
 

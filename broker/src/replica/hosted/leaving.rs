@@ -70,13 +70,14 @@ impl ReplicaManager {
         if suspects.is_empty() {
             return;
         }
-        let hosted: Vec<(TopicPartition, Hosted)> = self
+        let mut hosted: Vec<(TopicPartition, Hosted)> = self
             .partitions
             .read()
             .iter()
             .filter(|(name, _)| suspects.contains(name.topic.as_str()))
             .map(|(name, hosted)| (name.clone(), hosted.clone()))
             .collect();
+        hosted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (name, hosted) in hosted {
             let id = match hosted {
                 Hosted::Online(partition) => Some(partition.topic_id()),

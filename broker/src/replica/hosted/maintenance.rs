@@ -5,6 +5,7 @@
 use super::manager::{OFFSETS_TOPIC, ReplicaManager};
 use crate::clock;
 use crate::log::{ManagerError, TopicPartition};
+use crate::tasks;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -54,22 +55,20 @@ impl ReplicaManager {
     fn every(self: &Arc<Self>, pause: Duration, work: fn(&ReplicaManager)) {
         let weak = Arc::downgrade(self);
         let shutdown = self.shutdown.clone();
-        self.host.runtime.spawn(async move {
+        tasks::spawn_on(&self.host.runtime, async move {
             let mut ticks = interval(pause.max(Duration::from_millis(1)));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks.tick().await;
             loop {
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     _ = ticks.tick() => {}
                 }
                 let Some(manager) = weak.upgrade() else {
                     return;
                 };
-                if tokio::task::spawn_blocking(move || work(&manager))
-                    .await
-                    .is_err()
-                {
+                if tasks::blocking(move || work(&manager)).await.is_err() {
                     return;
                 }
             }

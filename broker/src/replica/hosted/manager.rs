@@ -12,6 +12,7 @@ use super::{FatalHook, HostConfig, StateWriter};
 use crate::clock;
 use crate::log::{AppendOrigin, Appended, Log, LogManager, OpenError, TopicPartition};
 use crate::metadata::{Image, MetadataCache, Topic};
+use crate::mutants::{self, Mutant};
 use crate::replica::state::part;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -143,7 +144,7 @@ impl ReplicaManager {
         }
     }
 
-    /// All partitions that are hosted here and online.
+    /// All partitions that are hosted here and online, by name.
     #[must_use]
     pub fn online(&self) -> Vec<Arc<Partition>> {
         let partitions = self.partitions.read();
@@ -151,7 +152,10 @@ impl ReplicaManager {
             Hosted::Online(partition) => Some(Arc::clone(partition)),
             Hosted::Offline(_) => None,
         });
-        online.collect()
+        let mut online: Vec<_> = online.collect();
+        drop(partitions);
+        online.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        online
     }
 
     /// Appends records and waits until they are committed (`acks=-1`), or only appends them.
@@ -166,7 +170,7 @@ impl ReplicaManager {
         let deadline = Instant::from_std(clock::now() + timeout);
         let partition = self.partition(name)?;
         let append: Committing = partition.append_as_leader(records, origin, acks == -1)?;
-        if acks == -1 {
+        if acks == -1 && !mutants::is(Mutant::AckBeforeHighWatermark) {
             partition.committed(&append, deadline).await?;
         }
         Ok(append.appended)

@@ -12,6 +12,7 @@ use crate::log::TopicPartition;
 use crate::metadata::Image;
 use crate::replica::isr::Isr;
 use crate::replica::state::{Part, part};
+use crate::tasks;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tracing::{error, warn};
@@ -39,7 +40,9 @@ impl ReplicaManager {
         let offline = partitions
             .iter()
             .filter(|(_, hosted)| matches!(hosted, Hosted::Offline(_)));
-        offline.map(|(name, _)| name.clone()).collect()
+        let mut offline: Vec<_> = offline.map(|(name, _)| name.clone()).collect();
+        offline.sort_unstable();
+        offline
     }
 
     /// Writes an ISR without this broker, if it leads and others are in it.
@@ -62,7 +65,7 @@ impl ReplicaManager {
             leader_epoch: state.leader_epoch,
         };
         let (ensemble, name) = (Arc::clone(&self.host.ensemble), name.clone());
-        self.host.runtime.spawn(async move {
+        tasks::spawn_on(&self.host.runtime, async move {
             let end = ensemble.write_isr(name.clone(), proposal).await;
             if !matches!(end, super::WriteEnd::Written { .. }) {
                 warn!(partition = %name, ?end, "not left yet");

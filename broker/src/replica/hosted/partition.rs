@@ -12,8 +12,10 @@ use super::{Certainty, FatalHook, HostConfig, StateWriter};
 use crate::clock;
 use crate::log::{AppendError, FileError, Log, LogError, ReadError, TopicId, TopicPartition};
 use crate::metadata::Image;
+use crate::mutants::{self, Mutant};
 use crate::replica::leader::{Beginning, Leader, RefusedFetch};
 use crate::replica::state::{Part, PartitionState, is_old_news};
+use crate::tasks;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
@@ -202,6 +204,7 @@ impl Inner {
     pub(super) fn leader(&mut self, told_epoch: i32) -> Result<&mut Leader, PartitionError> {
         let current = self.leader_epoch;
         match told_epoch {
+            _ if mutants::is(Mutant::LeaderEpochUnchecked) => {}
             -1 => {}
             told if told < current => {
                 return Err(PartitionError::FencedLeaderEpoch { told, current });
@@ -332,7 +335,7 @@ impl Partition {
 
     /// What of the log counts for a leader.
     pub(super) fn counted_end(&self) -> i64 {
-        match self.in_fsync_mode() {
+        match self.in_fsync_mode() && !mutants::is(Mutant::AckBeforeSync) {
             true => self.log.flushed_end_offset(),
             false => self.log.log_end_offset(),
         }
@@ -362,6 +365,9 @@ impl Partition {
             }
             (_, Part::Lead) => {
                 self.host.check(self.log.assign_epoch(state.leader_epoch))?;
+                if mutants::is(Mutant::ProducersForgotten) {
+                    self.log.expire_producers(i64::MAX);
+                }
                 let with = Beginning {
                     me: self.host.config.broker_id,
                     log_end: self.log.log_end_offset(),
@@ -378,6 +384,9 @@ impl Partition {
             (_, Part::Follow { leader }) => {
                 if !same_epoch {
                     info!(partition = %self.name, leader_epoch = state.leader_epoch, leader, "following");
+                    if mutants::is(Mutant::TruncateToHighWatermark) {
+                        self.host.check(self.log.truncate_to(high_watermark))?;
+                    }
                 }
                 inner.role = Role::Following { leader };
             }
@@ -421,7 +430,7 @@ impl Partition {
         }
         inner.flushing = true;
         let partition = Arc::clone(self);
-        self.host.runtime.spawn_blocking(move || partition.flush());
+        tasks::begin_blocking(&self.host.runtime, move || partition.flush());
     }
 
     fn flush(self: Arc<Self>) {

@@ -1,6 +1,7 @@
 //! What a leader knows of one follower.
 
 use super::FollowerFetch;
+use crate::mutants::{self, Mutant};
 
 /// One follower during one leader epoch.
 #[derive(Debug, Clone)]
@@ -68,6 +69,9 @@ impl Follower {
     /// The epoch under which it may join: the one it fetches under, if that is its registration's, and if it does
     /// not ask to be relieved.
     pub(super) fn eligible_epoch(&self) -> Option<i64> {
+        if mutants::is(Mutant::BrokerEpochUnchecked) {
+            return self.registered_epoch.or(self.fetched_epoch);
+        }
         self.fetched_epoch
             .filter(|epoch| self.registered_epoch == Some(*epoch) && !self.stopping)
     }

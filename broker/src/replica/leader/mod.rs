@@ -15,6 +15,7 @@ mod tests;
 use super::high_watermark;
 use super::isr::{Isr, IsrState, Proposal, WriteEnd};
 use super::state::PartitionState;
+use crate::mutants::{self, Mutant};
 use follower::Follower;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -178,6 +179,7 @@ impl Leader {
         let follower = self.followers.get_mut(&fetch.broker).ok_or(refused)?;
         if let (Some(told), Some(known)) = (fetch.broker_epoch, follower.broker_epoch())
             && told < known
+            && !mutants::is(Mutant::BrokerEpochUnchecked)
         {
             return Err(RefusedFetch::StaleBrokerEpoch {
                 broker: fetch.broker,
@@ -274,6 +276,7 @@ impl Leader {
         let joining = self
             .followers
             .values()
+            .filter(|_| !mutants::is(Mutant::ProposedIsrIgnored))
             .filter(|f| f.eligible_epoch().is_some() && f.is_caught_up(self.lag_max_ms, now_ms));
         let ends = counted.chain(joining.map(Follower::end));
         let next = high_watermark::advance(self.high_watermark, self.counted_end, ends);

@@ -96,6 +96,8 @@ impl LogManager {
         now_ms: i64,
     ) -> Result<(), ManagerError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        #[cfg(feature = "sim")]
+        let threads = crate::sim::machine().map_or(threads, |_| 1);
         let defaults = &self.defaults;
         let waiting = Mutex::new(found.into_iter());
         let done = Mutex::new(Vec::new());
