@@ -1,0 +1,218 @@
+//! A small client: one connection, one request at a time, and what was learnt of who leads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{ApiKey, MetadataRequest, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
+use zweig_broker::sim::Stream;
+
+use crate::history::History;
+use crate::net::{Host, Net};
+
+/// What every client of a run has.
+#[derive(Clone)]
+pub struct Setting {
+    /// The network.
+    pub net: Net,
+    /// What is told of what was seen.
+    pub history: History,
+    /// Numbers of the brokers.
+    pub brokers: Vec<i32>,
+}
+
+/// Why a call came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// Not sent: nothing can have been done.
+    NotConnected,
+    /// Sent, and no answer came.
+    NoAnswer,
+}
+
+/// See the module.
+pub struct Client {
+    /// What it has.
+    pub setting: Setting,
+    /// Its chance.
+    pub chance: StdRng,
+    host: Host,
+    connections: BTreeMap<i32, Box<dyn Stream>>,
+    leaders: BTreeMap<(String, i32), i32>,
+    next_id: i32,
+    /// How long it waits for an answer.
+    pub limit: Duration,
+}
+
+/// Text of the protocol.
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// A topic's name.
+pub fn name(topic: &str) -> TopicName {
+    TopicName(text(topic))
+}
+
+impl Client {
+    /// On a host of its own.
+    pub fn new(setting: &Setting, host: Host, seed: u64) -> Client {
+        Client {
+            setting: setting.clone(),
+            chance: StdRng::seed_from_u64(seed ^ (host as u64) << 20),
+            host,
+            connections: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            next_id: 0,
+            limit: Duration::from_secs(8),
+        }
+    }
+
+    /// Waits for up to so many milliseconds.
+    pub async fn rest(&mut self, ms: u64) {
+        let ms = self.chance.random_range(1..=ms);
+        sleep(Duration::from_millis(ms)).await;
+    }
+
+    /// Any broker.
+    pub fn any(&mut self) -> i32 {
+        let at = self.chance.random_range(0..self.setting.brokers.len());
+        self.setting.brokers[at]
+    }
+
+    /// Asks one broker.
+    pub async fn call<Q: Request>(
+        &mut self,
+        broker: i32,
+        version: i16,
+        request: &Q,
+    ) -> Result<Q::Response, CallError> {
+        let limit = self.limit;
+        let mut stream = match self.connections.remove(&broker) {
+            Some(stream) => stream,
+            None => {
+                let to = crate::node::host_number(broker);
+                let connecting = timeout(limit, self.setting.net.connect(self.host, to)).await;
+                connecting
+                    .map_err(|_| CallError::NotConnected)?
+                    .map_err(|_| CallError::NotConnected)?
+            }
+        };
+        self.next_id += 1;
+        let id = self.next_id;
+        let exchange = exchange(&mut *stream, id, version, request);
+        match timeout(limit, exchange).await {
+            Ok(Some(answer)) => {
+                self.connections.insert(broker, stream);
+                Ok(answer)
+            }
+            _ => Err(CallError::NoAnswer),
+        }
+    }
+
+    /// Sends a request that has no answer.
+    pub async fn tell<Q: Request>(&mut self, broker: i32, version: i16, request: &Q) {
+        let stream = match self.connections.get_mut(&broker) {
+            Some(stream) => stream,
+            None => {
+                let to = crate::node::host_number(broker);
+                let Ok(stream) = self.setting.net.connect(self.host, to).await else {
+                    return;
+                };
+                self.connections.entry(broker).or_insert(stream)
+            }
+        };
+        self.next_id += 1;
+        let frame = frame(self.next_id, version, request);
+        if stream.write_all(&frame).await.is_err() {
+            self.connections.remove(&broker);
+        }
+    }
+
+    /// Who is thought to lead a partition; asks if nobody is known.
+    pub async fn leader(&mut self, topic: &str, partition: i32) -> Option<i32> {
+        let key = (topic.to_owned(), partition);
+        if let Some(leader) = self.leaders.get(&key) {
+            return Some(*leader);
+        }
+        let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![asked]))
+            .with_allow_auto_topic_creation(false);
+        let broker = self.any();
+        let answer = self.call(broker, 9, &request).await.ok()?;
+        for topic in &answer.topics {
+            let name = topic.name.clone().unwrap_or_default().to_string();
+            for partition in topic.partitions.iter().filter(|p| p.leader_id.0 >= 0) {
+                let key = (name.clone(), partition.partition_index);
+                self.leaders.insert(key, partition.leader_id.0);
+            }
+        }
+        self.leaders.get(&key).copied()
+    }
+
+    /// What was learnt of a partition's leader is no longer believed.
+    pub fn forget_leader(&mut self, topic: &str, partition: i32) {
+        self.leaders.remove(&(topic.to_owned(), partition));
+    }
+}
+
+fn frame<Q: Request>(id: i32, version: i16, request: &Q) -> BytesMut {
+    let api = ApiKey::try_from(Q::KEY).expect("a known request");
+    let header = RequestHeader::default()
+        .with_request_api_key(Q::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(id)
+        .with_client_id(Some(StrBytes::from_static_str("sim")));
+    let mut frame = BytesMut::from(&[0; 4][..]);
+    header
+        .encode(&mut frame, api.request_header_version(version))
+        .expect("a header");
+    request.encode(&mut frame, version).expect("a request");
+    let size = u32::try_from(frame.len() - 4).expect("a small request");
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    frame
+}
+
+async fn exchange<Q: Request>(
+    stream: &mut dyn Stream,
+    id: i32,
+    version: i16,
+    request: &Q,
+) -> Option<Q::Response> {
+    let api = ApiKey::try_from(Q::KEY).ok()?;
+    stream.write_all(&frame(id, version, request)).await.ok()?;
+    let size = stream.read_u32().await.ok()?;
+    let mut answer = vec![0; usize::try_from(size).ok()?];
+    stream.read_exact(&mut answer).await.ok()?;
+    let mut answer = Bytes::from(answer);
+    let header = ResponseHeader::decode(&mut answer, api.response_header_version(version));
+    assert_eq!(header.expect("a header").correlation_id, id);
+    let decoded = Q::Response::decode(&mut answer, version).expect("an answer");
+    assert!(!answer.has_remaining(), "bytes behind the answer");
+    Some(decoded)
+}
+
+/// Tells clients when to stop.
+#[derive(Clone, Default)]
+pub struct Running(Arc<Mutex<bool>>);
+
+impl Running {
+    /// They shall end what they do.
+    pub fn stop(&self) {
+        *self.0.lock() = true;
+    }
+
+    /// Whether to go on.
+    pub fn goes_on(&self) -> bool {
+        !*self.0.lock()
+    }
+}
