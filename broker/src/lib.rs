@@ -10,6 +10,7 @@
 //! | `chance` | ids that nobody else draws |
 //! | `config` | `server.properties`: keys, defaults, checks |
 //! | `controller` * | who leads which partition; `controller::drive` performs what it decides |
+//! | `disk` | the file operations of everything below, behind a trait |
 //! | `ensemble` | registration, znodes, the watch stream folded into images |
 //! | `group` * | consumer groups: members, generations, committed offsets |
 //! | `handlers` | one file per API of Kafka's protocol, one row each in the registry |
@@ -33,6 +34,7 @@ pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod disk;
 pub mod ensemble;
 pub mod group;
 pub mod handlers;

@@ -34,8 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Config;
+use crate::disk;
 use crate::ensemble::cluster::Cluster;
-use crate::ensemble::memory::{Memory, MemoryError, boot_id, intact_since};
+use crate::ensemble::memory::{Memory, MemoryError, intact_since};
 use crate::ensemble::port::{Network, Ports};
 use crate::ensemble::registration::{Registrar, RegistrationError, close_former, settle};
 use crate::ensemble::watcher::{DeltaInbox, WatchError};
@@ -192,8 +193,8 @@ impl Started {
     ) -> Result<Started, RunError> {
         let logs = Arc::new(open_logs(config).await?);
         let dir = config.log_dirs[0].clone();
-        let memory = Memory::load(&dir)?;
-        let boot_id = boot_id();
+        let memory = Memory::load(&**logs.disk(), &dir)?;
+        let boot_id = logs.disk().boot_id();
         let intact = judge(&logs, memory.as_ref(), &boot_id);
         let stored = logs.identity()?.map(|i| (i.cluster_id, i.broker_id));
         let (wanted, connecting) = (config.clone(), ports.clone());
@@ -213,6 +214,7 @@ impl Started {
         let broker_id = identity.broker_id;
         let bound = listeners::bind(config).await?;
         let registrar = Registrar {
+            disk: Arc::clone(logs.disk()),
             dir,
             endpoints: listeners::endpoints(config, &bound)?,
             rack: config.rack.clone(),
@@ -260,7 +262,8 @@ async fn open_logs(config: &Arc<Config>) -> Result<LogManager, RunError> {
     };
     let defaults = defaults.with_overrides(&config.topic_defaults())?;
     let dirs = config.log_dirs.clone();
-    let opened = blocking(move || LogManager::open(&dirs, defaults, clock::wall_ms())).await?;
+    let opened =
+        blocking(move || LogManager::open(disk::real(), &dirs, defaults, clock::wall_ms())).await?;
     Ok(opened?)
 }
 

@@ -441,6 +441,7 @@ pub async fn registered(ensemble: &FakeEnsemble, id: i32) -> (Arc<FakePort>, Reg
     assert_eq!(settled.broker_id, id);
     let dir = tempfile::tempdir().expect("dir");
     let registrar = Registrar {
+        disk: crate::disk::real(),
         dir: dir.path().to_owned(),
         endpoints: Vec::new(),
         rack: None,

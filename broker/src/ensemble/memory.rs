@@ -4,8 +4,6 @@
 //! The file `zweig.registration` is JSON, version 1, replaced by rename and synced. Kafka passes
 //! over it: it looks at folders only.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,10 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zweig_client::ensemble::Credentials;
 
+use crate::disk::Disk;
 use crate::log::Stop;
+use crate::log::store::file::{self, Durability};
 
 const FILE: &str = "zweig.registration";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The file cannot be read or written, or makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +73,10 @@ impl Memory {
     ///
     /// # Errors
     /// [`MemoryError`] if it is there and cannot be read.
-    pub fn load(dir: &Path) -> Result<Option<Memory>, MemoryError> {
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Memory>, MemoryError> {
         let path = dir.join(FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&path, &error)),
+        let Some(text) = file::read(disk, &path).map_err(|e| failed(&path, &e.source))? else {
+            return Ok(None);
         };
         let memory: Memory = serde_json::from_slice(&text).map_err(|e| failed(&path, &e))?;
         if memory.version != 1 {
@@ -93,18 +90,10 @@ impl Memory {
     ///
     /// # Errors
     /// [`MemoryError`] if that fails; the former file is then still there.
-    pub fn store(&self, dir: &Path) -> Result<(), MemoryError> {
+    pub fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<(), MemoryError> {
         let path = dir.join(FILE);
-        let aside = dir.join(format!("{FILE}.tmp"));
-        let write = || {
-            let text = serde_json::to_vec(self)?;
-            let mut file = File::create(&aside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(|e: std::io::Error| failed(&path, &e))
+        let text = serde_json::to_vec(self).map_err(|e| failed(&path, &e))?;
+        file::replace(disk, &path, &text, Durability::Synced).map_err(|e| failed(&path, &e.source))
     }
 }
 
@@ -113,17 +102,6 @@ fn failed(path: &Path, problem: &impl ToString) -> MemoryError {
         path: path.to_owned(),
         problem: problem.to_string(),
     }
-}
-
-/// The id of this boot of the kernel; empty, and so equal to none, where it is not told.
-#[must_use]
-pub fn boot_id() -> String {
-    #[cfg(feature = "sim")]
-    if let Some(id) = crate::sim::with(|world| world.boot_id()) {
-        return id;
-    }
-    let id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-    id.trim().to_owned()
 }
 
 /// Since which broker epoch the logs that were just opened have lost nothing; `None` if something
@@ -147,6 +125,7 @@ pub fn intact_since(memory: Option<&Memory>, stop: Stop, boot_id: &str) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::FileDisk;
 
     fn memory() -> Memory {
         let credentials = Credentials {
@@ -163,13 +142,15 @@ mod tests {
     #[test]
     fn it_comes_back_from_the_directory() {
         let dir = tempfile::tempdir().expect("dir");
-        assert_eq!(Memory::load(dir.path()).expect("none"), None);
-        memory().store(dir.path()).expect("stored");
-        let loaded = Memory::load(dir.path()).expect("loaded").expect("there");
+        assert_eq!(Memory::load(&FileDisk, dir.path()).expect("none"), None);
+        memory().store(&FileDisk, dir.path()).expect("stored");
+        let loaded = Memory::load(&FileDisk, dir.path())
+            .expect("loaded")
+            .expect("there");
         assert_eq!(loaded, memory());
         assert_eq!(loaded.credentials().map(|c| c.password), Some([9; 16]));
         std::fs::write(dir.path().join(FILE), "{}").expect("spoiled");
-        assert!(Memory::load(dir.path()).is_err());
+        assert!(Memory::load(&FileDisk, dir.path()).is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use zweig_client::ensemble::{ConnectError, CreateMode, Error, WriteOp, WriteResu
 
 use crate::chance;
 use crate::clock;
+use crate::disk::Disk;
 use crate::metadata::Endpoint;
 
 use super::memory::{Memory, MemoryError};
@@ -113,6 +114,8 @@ pub struct Identity {
 /// What a broker is registered with.
 #[derive(Clone, Debug)]
 pub struct Registrar {
+    /// The disk of the log directories.
+    pub disk: Arc<dyn Disk>,
     /// Where what is remembered stands: the first log directory.
     pub dir: PathBuf,
     /// Advertised listeners, bound and filled in.
@@ -281,7 +284,7 @@ impl Registrar {
     ) -> Result<Registered, RegistrationError> {
         let mut memory = Memory::new(port.credentials(), self.boot_id.clone(), self.synced);
         memory.intact_since = intact_since;
-        memory.store(&self.dir)?;
+        memory.store(&*self.disk, &self.dir)?;
         let content = brokers::Registration {
             endpoints: self.endpoints.clone(),
             rack: self.rack.clone(),
@@ -292,7 +295,7 @@ impl Registrar {
         let intact_since = intact_since.unwrap_or(epoch);
         memory.broker_epoch = epoch;
         memory.intact_since = Some(intact_since);
-        memory.store(&self.dir)?;
+        memory.store(&*self.disk, &self.dir)?;
         Ok(Registered {
             port,
             epoch,

@@ -153,7 +153,15 @@ fn services(
     shared: &Arc<Shared>,
 ) -> (Services, Arc<LogManager>) {
     let (defaults, _) = LogConfig::default().with_usable_overrides(&config.topic_defaults());
-    let logs = Arc::new(LogManager::open(&[folder.to_owned()], defaults, 0).expect("logs"));
+    let logs = Arc::new(
+        LogManager::open(
+            zweig_broker::disk::real(),
+            &[folder.to_owned()],
+            defaults,
+            0,
+        )
+        .expect("logs"),
+    );
     let metadata = Arc::new(MetadataCache::default());
     let ensemble = Arc::new(FakeEnsemble {
         id,

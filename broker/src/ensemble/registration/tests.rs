@@ -2,12 +2,14 @@
 
 use zweig_client::ensemble::Credentials;
 
+use crate::disk;
 use crate::ensemble::fake::{self, FakeEnsemble, Fault};
 
 use super::*;
 
 fn registrar(dir: &tempfile::TempDir) -> Registrar {
     Registrar {
+        disk: disk::real(),
         dir: dir.path().to_owned(),
         endpoints: vec![Endpoint {
             listener: "PLAINTEXT".to_owned(),
@@ -42,7 +44,9 @@ async fn a_first_broker_creates_all_it_needs_and_registers() {
     let stat = ensemble.stat("/brokers/ids/1").expect("znode");
     assert_eq!(registered.epoch, stat.czxid);
     assert_eq!(registered.intact_since, stat.czxid);
-    let memory = Memory::load(dir.path()).expect("memory").expect("there");
+    let memory = Memory::load(&*disk::real(), dir.path())
+        .expect("memory")
+        .expect("there");
     assert_eq!(
         (memory.broker_epoch, memory.intact_since),
         (stat.czxid, Some(stat.czxid))
@@ -57,7 +61,7 @@ async fn a_restart_quicker_than_the_session_timeout_two_hundred_times() {
     let dir = tempfile::tempdir().expect("dir");
     let mut last = 0;
     for round in 0..200 {
-        let memory = Memory::load(dir.path()).expect("memory");
+        let memory = Memory::load(&*disk::real(), dir.path()).expect("memory");
         close_former(&ensemble, memory.as_ref())
             .await
             .expect("closed");

@@ -4,65 +4,51 @@
 //! *before* it cuts: otherwise a crash could leave a point above records that were written again
 //! since, and recovery would not look at them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::super::TopicPartition;
 use super::super::error::{FileError, ManagerError};
 use super::super::format::{names, offset_checkpoint};
 use super::file::{self, Durability};
-
-/// An fcntl lock is the process's, not the file handle's: the same process would get it twice, and
-/// closing either handle would drop it. So what this process holds is remembered here.
-static HELD: LazyLock<StdMutex<BTreeSet<PathBuf>>> = LazyLock::new(StdMutex::default);
+use crate::disk::{Disk, Lock};
 
 /// See the module. Dropping it lets go of the lock.
 #[derive(Debug)]
 pub struct LogDir {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    held: PathBuf,
-    /// Taken by `drop` only.
-    lock: Option<File>,
+    _lock: Box<dyn Lock>,
     /// What the checkpoint file says.
     recovery_points: Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
 impl LogDir {
     /// Creates the directory where it isn't there, and locks it.
-    pub fn open(path: &Path) -> Result<LogDir, ManagerError> {
-        std::fs::create_dir_all(path).map_err(|error| FileError::new("create", path, error))?;
-        let held = path
-            .canonicalize()
-            .map_err(|error| FileError::new("resolve", path, error))?;
-        let mut all = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.contains(&held) {
-            return Err(ManagerError::Locked(path.to_owned()));
-        }
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<LogDir, ManagerError> {
+        disk.create_dir_all(path)
+            .map_err(|error| FileError::new("create", path, error))?;
         let lock_path = path.join(names::LOCK);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(|error| FileError::new("open", &lock_path, error))?;
-        if fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(ManagerError::Locked(path.to_owned()));
-        }
-        all.insert(held.clone());
-        drop(all);
+        let lock = disk
+            .lock(&lock_path)
+            .map_err(|error| FileError::new("lock", &lock_path, error))?;
+        let lock = lock.ok_or_else(|| ManagerError::Locked(path.to_owned()))?;
         let mut dir = LogDir {
+            disk,
             path: path.to_owned(),
-            held,
-            lock: Some(lock),
+            _lock: lock,
             recovery_points: Mutex::default(),
         };
         dir.recovery_points = Mutex::new(dir.read_offsets(names::RECOVERY_POINT_CHECKPOINT)?);
         Ok(dir)
+    }
+
+    /// The disk it is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// Its path.
@@ -74,7 +60,7 @@ impl LogDir {
     /// start: everything is checked then.
     pub fn read_offsets(&self, name: &str) -> Result<BTreeMap<TopicPartition, i64>, FileError> {
         let path = self.path.join(name);
-        let Some(text) = file::read_text(&path)? else {
+        let Some(text) = file::read_text(&*self.disk, &path)? else {
             return Ok(BTreeMap::new());
         };
         Ok(offset_checkpoint::decode(&text).unwrap_or_else(|error| {
@@ -90,7 +76,8 @@ impl LogDir {
         offsets: &BTreeMap<TopicPartition, i64>,
     ) -> Result<(), FileError> {
         let text = offset_checkpoint::encode(offsets);
-        file::replace(&self.path.join(name), text.as_bytes(), Durability::Synced)
+        let path = self.path.join(name);
+        file::replace(&*self.disk, &path, text.as_bytes(), Durability::Synced)
     }
 
     /// Up to which offset a log was flushed when the checkpoint was written; 0 when unknown.
@@ -131,13 +118,5 @@ impl LogDir {
             _ => return Ok(()),
         }
         self.write_offsets(names::RECOVERY_POINT_CHECKPOINT, &points)
-    }
-}
-
-impl Drop for LogDir {
-    fn drop(&mut self) {
-        let mut all = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.lock.take());
-        all.remove(&self.held);
     }
 }

@@ -4,18 +4,18 @@
 //! are looked up in the page cache by binary search, none is held in memory, so an idle segment
 //! costs a file handle only.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::error::FileError;
+use crate::disk::{Disk, DiskFile, Open};
 
 /// Entries of `N` bytes.
 #[derive(Debug)]
 pub struct IndexFile<const N: usize> {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     /// Whole entries in the file.
     count: AtomicU64,
     /// The file held an integral number of entries when it was opened.
@@ -24,16 +24,10 @@ pub struct IndexFile<const N: usize> {
 
 impl<const N: usize> IndexFile<N> {
     /// Opens a file, an empty one where there is none.
-    pub fn open(path: &Path) -> Result<IndexFile<N>, FileError> {
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<IndexFile<N>, FileError> {
         let failed = |error| FileError::new("open", path, error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let file = disk.open(path, Open::OrCreate).map_err(failed)?;
+        let length = file.size().map_err(failed)?;
         Ok(IndexFile {
             path: path.to_owned(),
             file,
@@ -103,14 +97,14 @@ impl<const N: usize> IndexFile<N> {
     pub fn truncate(&self, count: u64) -> Result<(), FileError> {
         self.count.fetch_min(count, Ordering::AcqRel);
         self.file
-            .set_len(self.count() * N as u64)
+            .set_size(self.count() * N as u64)
             .map_err(|error| FileError::new("truncate", &self.path, error))
     }
 
     /// Waits until the disk has it.
     pub fn sync(&self) -> Result<(), FileError> {
         self.file
-            .sync_data()
+            .sync()
             .map_err(|error| FileError::new("fsync", &self.path, error))
     }
 }

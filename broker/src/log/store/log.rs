@@ -36,6 +36,7 @@ use super::dir::LogDir;
 use super::file::{self, Durability};
 use super::recovery::Recovered;
 use super::segment::Segment;
+use crate::disk::Disk;
 
 pub use read::{FileSlice, Records, TimestampOffset};
 
@@ -151,6 +152,10 @@ impl Log {
     /// The log directory it is in.
     pub fn dir(&self) -> &Arc<LogDir> {
         &self.dir
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &**self.dir.disk()
     }
 
     /// Its settings.
@@ -289,7 +294,7 @@ impl Log {
         }
         let text = leader_epoch_checkpoint::encode(self.epochs.read().entries());
         let path = self.folder.join(names::LEADER_EPOCH_CHECKPOINT);
-        file::replace(&path, text.as_bytes(), Durability::Synced).inspect_err(|_| {
+        file::replace(self.disk(), &path, text.as_bytes(), Durability::Synced).inspect_err(|_| {
             self.epochs_dirty.store(true, Ordering::Release);
         })
     }

@@ -29,6 +29,7 @@ use super::dir::LogDir;
 use super::file::{self, Durability};
 use super::log::Log;
 use super::recovery::{self, Hints, Recovered};
+use crate::disk::Disk;
 
 /// How the broker that used the log directories before ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,7 @@ struct Logs {
 /// See the module.
 #[derive(Debug)]
 pub struct LogManager {
+    disk: Arc<dyn Disk>,
     dirs: Vec<Arc<LogDir>>,
     defaults: LogConfig,
     previous_stop: Stop,
@@ -84,6 +86,7 @@ pub struct LogManager {
 impl LogManager {
     /// Locks the directories and opens every log in them.
     pub fn open(
+        disk: Arc<dyn Disk>,
         dirs: &[PathBuf],
         defaults: LogConfig,
         now_ms: i64,
@@ -92,6 +95,7 @@ impl LogManager {
             return Err(ManagerError::NoDirectory);
         }
         let mut manager = LogManager {
+            disk,
             dirs: Vec::new(),
             defaults,
             previous_stop: Stop::Fresh,
@@ -100,7 +104,8 @@ impl LogManager {
             folders: Mutex::default(),
         };
         for path in dirs {
-            manager.dirs.push(Arc::new(LogDir::open(path)?));
+            let dir = LogDir::open(Arc::clone(&manager.disk), path)?;
+            manager.dirs.push(Arc::new(dir));
         }
         let stops: Vec<Stop> = manager
             .dirs
@@ -121,6 +126,11 @@ impl LogManager {
         self.previous_stop
     }
 
+    /// The disk they are on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// The log directories, as configured.
     pub fn dirs(&self) -> Vec<PathBuf> {
         let paths = self.dirs.iter().map(|dir| dir.path().to_owned());
@@ -130,7 +140,7 @@ impl LogManager {
     /// Whose directories these are, if one of them says so.
     pub fn identity(&self) -> Result<Option<Identity>, ManagerError> {
         for dir in &self.dirs {
-            let properties = read_properties(dir.path())?;
+            let properties = read_properties(&*self.disk, dir.path())?;
             if let (Some(cluster_id), Some(broker_id)) =
                 (properties.cluster_id, properties.broker_id)
             {
@@ -146,7 +156,7 @@ impl LogManager {
     /// Makes the directories this broker's; refused where they are another's.
     pub fn set_identity(&self, identity: &Identity) -> Result<(), ManagerError> {
         for dir in &self.dirs {
-            let mut properties = read_properties(dir.path())?;
+            let mut properties = read_properties(&*self.disk, dir.path())?;
             let known = properties.clone();
             let cluster_id = properties
                 .cluster_id
@@ -165,7 +175,7 @@ impl LogManager {
             if properties != known {
                 let text = meta_properties::encode(&properties);
                 let path = dir.path().join(names::META_PROPERTIES);
-                file::replace(&path, text.as_bytes(), Durability::Synced)?;
+                file::replace(&*self.disk, &path, text.as_bytes(), Durability::Synced)?;
             }
         }
         Ok(())
@@ -254,9 +264,10 @@ impl LogManager {
         let folder = dir.path().join(names::partition_folder(partition));
         // A partition of this name that was here before is no measure for the new one.
         dir.lower_recovery_point(partition, 0)?;
-        std::fs::create_dir_all(&folder)
+        self.disk
+            .create_dir_all(&folder)
             .map_err(|error| FileError::new("create", &folder, error))?;
-        write_topic_id(&folder, topic_id)?;
+        write_topic_id(&*self.disk, &folder, topic_id)?;
         let log = load_again(&dir, &folder, partition, config, false, now_ms)?;
         let log = Arc::new(log);
         let mut logs = self.logs.write();
@@ -319,7 +330,7 @@ impl LogManager {
             None => {
                 // A folder of a Kafka that knew no topic ids: it is this topic's from now on.
                 log.close()?;
-                write_topic_id(log.folder(), topic_id)?;
+                write_topic_id(&*self.disk, log.folder(), topic_id)?;
                 let (dir, folder) = (log.dir(), log.folder());
                 let point = log.log_end_offset();
                 let hints = Hints {
@@ -405,15 +416,15 @@ fn load_again(
     recovery::load(folder, partition, config, Arc::clone(dir), hints, now_ms)
 }
 
-fn write_topic_id(folder: &Path, topic_id: TopicId) -> Result<(), FileError> {
+fn write_topic_id(disk: &dyn Disk, folder: &Path, topic_id: TopicId) -> Result<(), FileError> {
     let path = folder.join(names::PARTITION_METADATA);
     let text = partition_metadata::encode(topic_id);
-    file::replace(&path, text.as_bytes(), Durability::Synced)
+    file::replace(disk, &path, text.as_bytes(), Durability::Synced)
 }
 
-fn read_properties(dir: &Path) -> Result<MetaProperties, ManagerError> {
+fn read_properties(disk: &dyn Disk, dir: &Path) -> Result<MetaProperties, ManagerError> {
     let path = dir.join(names::META_PROPERTIES);
-    let text = file::read_text(&path)?.unwrap_or_default();
+    let text = file::read_text(disk, &path)?.unwrap_or_default();
     meta_properties::decode(&text).map_err(|error| ManagerError::BadFile {
         path,
         reason: error.0,

@@ -2,7 +2,7 @@
 //!
 //! `manager` owns the log directories and hands out `log::Log`s; a log owns its segments; a segment
 //! is a log file with an offset index and a time index. `recovery` opens what a stop left behind.
-//! Synchronous `std::fs` throughout: async callers decide where to block. No clock here either.
+//! Synchronous throughout, on the disk that `manager` was given: async callers decide where to block. No clock here either.
 //!
 //! Locks are taken in this order and never across a callback: `flushing`, `writer`, `segments`,
 //! `epochs`, `tail`. Readers take the last three only, each for a moment.

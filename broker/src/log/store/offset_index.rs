@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::error::FileError;
 use super::super::format::offset_index::{self, ENTRY_SIZE, OffsetPosition};
 use super::index_file::IndexFile;
+use crate::disk::Disk;
 
 /// See `format::offset_index`.
 #[derive(Debug)]
@@ -15,8 +16,8 @@ pub struct OffsetIndex {
 
 impl OffsetIndex {
     /// Opens or creates the index of the segment with that base offset.
-    pub fn open(path: &Path, base_offset: i64) -> Result<OffsetIndex, FileError> {
-        let file = IndexFile::open(path)?;
+    pub fn open(disk: &dyn Disk, path: &Path, base_offset: i64) -> Result<OffsetIndex, FileError> {
+        let file = IndexFile::open(disk, path)?;
         Ok(OffsetIndex { base_offset, file })
     }
 

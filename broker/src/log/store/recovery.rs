@@ -32,6 +32,7 @@ use super::file;
 use super::log::rebuild;
 use super::log::{Log, Parts};
 use super::segment::Segment;
+use crate::disk::Disk;
 use scan::Pass;
 
 /// What the caller knows of the log from the directory's checkpoints.
@@ -93,13 +94,15 @@ pub(super) fn load(
     hints: Hints,
     now_ms: i64,
 ) -> Result<Log, OpenError> {
-    sweep::sweep(folder)?;
+    let disk = Arc::clone(dir.disk());
+    sweep::sweep(&*disk, folder)?;
     let mut loader = Loader {
+        disk: &disk,
         folder,
         partition,
         config: &config,
         hints,
-        segments: open_segments(folder, now_ms)?,
+        segments: open_segments(&disk, folder, now_ms)?,
         epochs: None,
         epochs_on_disk: None,
         recovered: Recovered::default(),
@@ -108,12 +111,13 @@ pub(super) fn load(
     let end = loader.check_segments()?;
     let (start, end) = loader.settle(end, now_ms)?;
     let epochs = loader.settle_epochs(start, end)?;
-    for offset in rebuild::snapshots(folder)? {
+    for offset in rebuild::snapshots(&*disk, folder)? {
         if offset > end {
-            file::remove(&folder.join(names::segment_file(offset, names::SNAPSHOT)))?;
+            let path = folder.join(names::segment_file(offset, names::SNAPSHOT));
+            file::remove(&*disk, &path)?;
         }
     }
-    let producers = rebuild::producers(folder, &loader.segments, start, end)
+    let producers = rebuild::producers(&*disk, folder, &loader.segments, start, end)
         .map_err(|error| loader.damaged(start, &error.to_string()))?;
     let flushed = if hints.clean {
         end
@@ -122,7 +126,7 @@ pub(super) fn load(
     };
     let parts = Parts {
         partition: partition.clone(),
-        topic_id: read_topic_id(folder)?,
+        topic_id: read_topic_id(&*disk, folder)?,
         folder: folder.to_owned(),
         epochs_changed: loader.epochs_on_disk.as_ref() != Some(&epochs),
         epochs,
@@ -138,9 +142,12 @@ pub(super) fn load(
 }
 
 /// The topic id in a partition's folder, if it has one.
-pub(super) fn read_topic_id(folder: &Path) -> Result<Option<super::super::TopicId>, OpenError> {
+pub(super) fn read_topic_id(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<Option<super::super::TopicId>, OpenError> {
     let path = folder.join(names::PARTITION_METADATA);
-    let Some(text) = file::read_text(&path)? else {
+    let Some(text) = file::read_text(disk, &path)? else {
         return Ok(None);
     };
     match partition_metadata::decode(&text) {
@@ -152,11 +159,11 @@ pub(super) fn read_topic_id(folder: &Path) -> Result<Option<super::super::TopicI
     }
 }
 
-fn open_segments(folder: &Path, now_ms: i64) -> Result<Segments, FileError> {
+fn open_segments(disk: &Arc<dyn Disk>, folder: &Path, now_ms: i64) -> Result<Segments, FileError> {
     let mut segments = Segments::new();
-    for name in file::list(folder)? {
+    for name in file::list(&**disk, folder)? {
         if let Some((base_offset, names::LOG)) = names::parse_segment_file(&name) {
-            let segment = Segment::open(folder, base_offset, now_ms)?;
+            let segment = Segment::open(disk, folder, base_offset, now_ms)?;
             segments.insert(base_offset, Arc::new(segment));
         }
     }
@@ -164,6 +171,7 @@ fn open_segments(folder: &Path, now_ms: i64) -> Result<Segments, FileError> {
 }
 
 struct Loader<'a> {
+    disk: &'a Arc<dyn Disk>,
     folder: &'a Path,
     partition: &'a TopicPartition,
     config: &'a LogConfig,
@@ -179,7 +187,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn read_epochs(&mut self) -> Result<(), OpenError> {
         let path = self.folder.join(names::LEADER_EPOCH_CHECKPOINT);
-        if let Some(text) = file::read_text(&path)? {
+        if let Some(text) = file::read_text(&**self.disk, &path)? {
             match leader_epoch_checkpoint::decode(&text) {
                 Ok(entries) => {
                     self.epochs = Some(LeaderEpochs::new(entries));
@@ -361,7 +369,7 @@ impl Loader<'_> {
             segment.remove()?;
         }
         self.segments.clear();
-        let fresh = Segment::open(self.folder, log_start, now_ms)?;
+        let fresh = Segment::open(self.disk, self.folder, log_start, now_ms)?;
         self.segments.insert(log_start, Arc::new(fresh));
         Ok((log_start, log_start))
     }

@@ -7,12 +7,9 @@
 #[cfg(test)]
 mod faults;
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 
@@ -26,6 +23,7 @@ use super::file;
 use super::offset_index::OffsetIndex;
 use super::time_index::TimeIndex;
 use super::window::{HEADERS_CHUNK, ScanError, Window};
+use crate::disk::{Disk, DiskFile, Open};
 
 /// Stands for a segment without a timestamp.
 pub const NO_TIMESTAMP: TimestampEntry = TimestampEntry {
@@ -69,8 +67,9 @@ struct Progress {
 #[derive(Debug)]
 pub struct Segment {
     base_offset: i64,
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     /// Bytes of whole batches in the file.
     size: AtomicU64,
     /// Rising offsets, at most one per `index_interval_bytes`.
@@ -87,43 +86,45 @@ pub struct Segment {
 impl Segment {
     /// Begins a new segment. If that fails, no file of it is left: an empty one would look like the
     /// log's end to the next start.
-    pub fn create(folder: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, FileError> {
-        Segment::open(folder, base_offset, now_ms).inspect_err(|_| {
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        base_offset: i64,
+        now_ms: i64,
+    ) -> Result<Segment, FileError> {
+        Segment::open(disk, folder, base_offset, now_ms).inspect_err(|_| {
             for kind in [names::LOG, names::OFFSET_INDEX, names::TIME_INDEX] {
-                let _ = fs::remove_file(folder.join(names::segment_file(base_offset, kind)));
+                let _ = disk.remove(&folder.join(names::segment_file(base_offset, kind)));
             }
         })
     }
 
     /// Opens the files of a segment, creating those that aren't there.
-    pub fn open(folder: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, FileError> {
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        base_offset: i64,
+        now_ms: i64,
+    ) -> Result<Segment, FileError> {
         let at = |kind| folder.join(names::segment_file(base_offset, kind));
         let path = at(names::LOG);
         let failed = |error| FileError::new("open", &path, error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let modified = metadata.modified().map_err(failed)?;
-        let modified_ms = modified
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |age| age.as_millis() as i64);
-        let indexed = at(names::OFFSET_INDEX).exists() && at(names::TIME_INDEX).exists();
-        let offset_index = OffsetIndex::open(&at(names::OFFSET_INDEX), base_offset)?;
-        let time_index = TimeIndex::open(&at(names::TIME_INDEX), base_offset)?;
+        let file = disk.open(&path, Open::OrCreate).map_err(failed)?;
+        let size = file.size().map_err(failed)?;
+        let modified_ms = file.modified_ms().map_err(failed)?;
+        let indexed = disk.exists(&at(names::OFFSET_INDEX)) && disk.exists(&at(names::TIME_INDEX));
+        let offset_index = OffsetIndex::open(&**disk, &at(names::OFFSET_INDEX), base_offset)?;
+        let time_index = TimeIndex::open(&**disk, &at(names::TIME_INDEX), base_offset)?;
         let largest_timestamp = time_index.last()?.unwrap_or(NO_TIMESTAMP);
         Ok(Segment {
             base_offset,
+            disk: Arc::clone(disk),
             folder: folder.to_owned(),
-            file: Arc::new(file),
-            size: AtomicU64::new(metadata.len()),
+            file,
+            size: AtomicU64::new(size),
             offset_index,
             time_index,
-            lacked_index: metadata.len() > 0 && !indexed,
+            lacked_index: size > 0 && !indexed,
             progress: Mutex::new(Progress {
                 bytes_since_index_entry: 0,
                 largest_timestamp,
@@ -147,7 +148,7 @@ impl Segment {
     }
 
     /// Its log file.
-    pub fn file(&self) -> Arc<File> {
+    pub fn file(&self) -> Arc<dyn DiskFile> {
         Arc::clone(&self.file)
     }
 
@@ -305,7 +306,7 @@ impl Segment {
 
     fn take_back(&self, size: u64, counts: (u64, u64)) -> Result<(), FileError> {
         self.file
-            .set_len(size)
+            .set_size(size)
             .map_err(|error| FileError::new("truncate", self.path(names::LOG), error))?;
         self.offset_index.truncate_count(counts.0)?;
         self.time_index.truncate_count(counts.1)
@@ -322,7 +323,7 @@ impl Segment {
         self.time_index.truncate_to(end)?;
         self.size.fetch_min(position, Ordering::AcqRel);
         self.file
-            .set_len(self.size())
+            .set_size(self.size())
             .map_err(|error| FileError::new("truncate", self.path(names::LOG), error))?;
         let largest_timestamp = self.read_largest_timestamp()?;
         let mut progress = self.progress.lock();
@@ -392,7 +393,7 @@ impl Segment {
 
     /// Waits until the disk has the log file and the indexes.
     pub fn sync(&self) -> Result<(), FileError> {
-        let synced = self.file.sync_data();
+        let synced = self.file.sync();
         #[cfg(test)]
         let synced = synced.and_then(|()| self.faults.sync());
         synced.map_err(|error| FileError::new("fsync", self.path(names::LOG), error))?;
@@ -414,7 +415,7 @@ impl Segment {
         for kind in kinds {
             let from = self.path(kind);
             let to = self.path(&format!("{kind}.{}", names::DELETED));
-            match file::rename(&from, &to) {
+            match file::rename(&*self.disk, &from, &to) {
                 Ok(()) => marked.push(to),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
@@ -426,7 +427,9 @@ impl Segment {
     /// Removes its files at once.
     pub fn remove(&self) -> Result<(), FileError> {
         for path in self.mark_deleted()? {
-            fs::remove_file(&path).map_err(|error| FileError::new("remove", path, error))?;
+            self.disk
+                .remove(&path)
+                .map_err(|error| FileError::new("remove", path, error))?;
         }
         Ok(())
     }

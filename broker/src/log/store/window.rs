@@ -1,10 +1,9 @@
 //! A moving window over a log file: batches are read from it without a system call each.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::super::format::record_batch::{self, BatchError, HEADER_SIZE, Header};
+use crate::disk::DiskFile;
 
 /// Enough for the headers between two index entries.
 pub const HEADERS_CHUNK: usize = 8 << 10;
@@ -30,7 +29,7 @@ pub enum ScanError {
 /// Reads up to `end`, which never moves.
 #[derive(Debug)]
 pub struct Window {
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     end: u64,
     chunk: usize,
     buffer: Vec<u8>,
@@ -39,7 +38,7 @@ pub struct Window {
 
 impl Window {
     /// A window over the first `end` bytes that reads `chunk` bytes at a time.
-    pub fn new(file: Arc<File>, end: u64, chunk: usize) -> Window {
+    pub fn new(file: Arc<dyn DiskFile>, end: u64, chunk: usize) -> Window {
         Window {
             file,
             end,
@@ -63,7 +62,7 @@ impl Window {
             let wanted = length.max(self.chunk) as u64;
             let wanted = wanted.min(self.end.saturating_sub(position)) as usize;
             self.buffer.resize(wanted, 0);
-            let read = read_full(&self.file, &mut self.buffer, position);
+            let read = self.file.read_full_at(&mut self.buffer, position);
             self.start = position;
             self.buffer.truncate(*read.as_ref().unwrap_or(&0));
             read?;
@@ -100,18 +99,4 @@ impl Window {
         record_batch::parse_whole(batch).map_err(|error| ScanError::Batch { position, error })?;
         Ok(Some((header, batch)))
     }
-}
-
-/// Reads until the buffer is full or the file ends; says how much.
-pub fn read_full(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], position + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

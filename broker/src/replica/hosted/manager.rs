@@ -90,7 +90,7 @@ impl ReplicaManager {
             fatal,
             runtime,
             started: clock::now(),
-            full: FullDirs::new(logs.dirs()),
+            full: FullDirs::new(Arc::clone(logs.disk()), logs.dirs()),
         });
         let shutdown = CancellationToken::new();
         let manager = Arc::new(Self {

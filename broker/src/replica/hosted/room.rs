@@ -5,10 +5,12 @@
 //!
 //! Called by `partition` with each failed write, by `maintenance` with the time; `server` asks for how long.
 
+use crate::disk::Disk;
 use crate::log::FileError;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{error, info};
 
@@ -29,13 +31,15 @@ struct Episode {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct FullDirs {
+    disk: Arc<dyn Disk>,
     dirs: Vec<PathBuf>,
     full: Mutex<BTreeMap<PathBuf, Episode>>,
 }
 
 impl FullDirs {
-    pub(super) fn new(dirs: Vec<PathBuf>) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, dirs: Vec<PathBuf>) -> Self {
         Self {
+            disk,
             dirs,
             full: Mutex::default(),
         }
@@ -60,7 +64,7 @@ impl FullDirs {
 
     /// Looks for room where there was none.
     pub(super) fn look(&self, now: Instant) {
-        self.look_with(now, has_room);
+        self.look_with(now, |dir| has_room(&*self.disk, dir));
     }
 
     fn look_with(&self, now: Instant, has_room: impl Fn(&Path) -> bool) {
@@ -84,14 +88,9 @@ impl FullDirs {
     }
 }
 
-fn has_room(dir: &Path) -> bool {
-    match rustix::fs::statvfs(dir) {
-        Ok(fs) => {
-            let bytes = |blocks: u64| blocks.saturating_mul(fs.f_frsize);
-            bytes(fs.f_bavail) >= ENOUGH.min(bytes(fs.f_blocks) / 20)
-        }
-        Err(_) => false,
-    }
+fn has_room(disk: &dyn Disk, dir: &Path) -> bool {
+    let space = disk.space(dir);
+    space.is_ok_and(|space| space.free >= ENOUGH.min(space.total / 20))
 }
 
 #[cfg(test)]
@@ -103,7 +102,7 @@ mod tests {
     fn an_episode_begins_once_and_ends_with_quiet_and_room() {
         let now = crate::clock::now();
         let at = |s| now + Duration::from_secs(s);
-        let dirs = FullDirs::new(vec!["/a".into(), "/b".into()]);
+        let dirs = FullDirs::new(crate::disk::real(), vec!["/a".into(), "/b".into()]);
         let write = FileError::new("append", "/b/t-0/0.log", ErrorKind::StorageFull.into());
         assert_eq!(dirs.longest(now), None);
         dirs.refused(&write, at(0));

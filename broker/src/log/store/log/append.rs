@@ -195,7 +195,12 @@ impl Log {
         old.close_index()?;
         if old.size() == 0 {
             // Nothing was ever written to it, so the new one replaces it.
-            let segment = Arc::new(Segment::create(&self.folder, base_offset, now_ms)?);
+            let segment = Arc::new(Segment::create(
+                self.dir.disk(),
+                &self.folder,
+                base_offset,
+                now_ms,
+            )?);
             let mut segments = self.segments.write();
             segments.remove(&old.base_offset());
             segments.insert(base_offset, Arc::clone(&segment));
@@ -205,7 +210,12 @@ impl Log {
             return Ok(segment);
         }
         self.write_snapshot(&writer.producers, base_offset)?;
-        let segment = Arc::new(Segment::create(&self.folder, base_offset, now_ms)?);
+        let segment = Arc::new(Segment::create(
+            self.dir.disk(),
+            &self.folder,
+            base_offset,
+            now_ms,
+        )?);
         self.segments
             .write()
             .insert(base_offset, Arc::clone(&segment));

@@ -120,7 +120,7 @@ impl Log {
         drop(writer);
         let due: Vec<_> = due;
         for path in due.iter().flat_map(|(_, files)| files) {
-            file::remove(path)?;
+            file::remove(self.disk(), path)?;
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Log {
         self.remove_snapshots(|_| true)?;
         let fresh = self.replace_all_segments(offset)?;
         fresh.sync().map_err(LogError::Fatal)?;
-        file::sync_folder(&self.folder).map_err(LogError::Fatal)?;
+        file::sync_folder(self.disk(), &self.folder).map_err(LogError::Fatal)?;
         self.publish_end(offset);
         self.start.store(offset, Ordering::Release);
         self.flushed.store(offset, Ordering::Release);
@@ -181,7 +181,7 @@ impl Log {
         for segment in segments.values().rev() {
             segment.remove()?;
         }
-        let fresh = Arc::new(Segment::open(&self.folder, offset, 0)?);
+        let fresh = Arc::new(Segment::open(self.dir.disk(), &self.folder, offset, 0)?);
         segments.clear();
         segments.insert(offset, Arc::clone(&fresh));
         Ok(fresh)
@@ -217,9 +217,9 @@ impl Log {
     }
 
     fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> Result<(), FileError> {
-        for offset in rebuild::snapshots(&self.folder)? {
+        for offset in rebuild::snapshots(self.disk(), &self.folder)? {
             if gone(offset) {
-                file::remove(&self.snapshot_path(offset))?;
+                file::remove(self.disk(), &self.snapshot_path(offset))?;
             }
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Log {
     fn rebuild_producers(&self, end: i64) -> Result<ProducerTable, LogError> {
         let segments = self.segments.read().clone();
         let start = self.log_start_offset();
-        rebuild::producers(&self.folder, &segments, start, end).map_err(into_log_error)
+        rebuild::producers(self.disk(), &self.folder, &segments, start, end).map_err(into_log_error)
     }
 }
 

@@ -55,8 +55,8 @@ impl Log {
         // A full disk here leaves everything as it was: nothing is flushed, and the process goes on.
         self.write_epochs()?;
         if self.folder_dirty.swap(false, Ordering::AcqRel) {
-            file::sync_folder(&self.folder).map_err(LogError::Fatal)?;
-            file::sync_folder(self.dir.path()).map_err(LogError::Fatal)?;
+            file::sync_folder(self.disk(), &self.folder).map_err(LogError::Fatal)?;
+            file::sync_folder(self.disk(), self.dir.path()).map_err(LogError::Fatal)?;
         }
         // Truncation takes `flushing` too, so the end is still there.
         self.flushed.fetch_max(end, Ordering::AcqRel);
@@ -82,7 +82,8 @@ impl Log {
         offset: i64,
     ) -> Result<(), FileError> {
         let bytes = producer_snapshot::encode(&producers.snapshot());
-        file::replace(&self.snapshot_path(offset), &bytes, Durability::Lazy)
+        let path = self.snapshot_path(offset);
+        file::replace(self.disk(), &path, &bytes, Durability::Lazy)
     }
 
     pub(super) fn snapshot_path(&self, offset: i64) -> PathBuf {

@@ -1,6 +1,5 @@
 //! Reading: by offset, and looking offsets up by timestamp.
 
-use std::fs::File;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +10,9 @@ use super::super::super::error::{FileError, ReadError};
 use super::super::super::format::record_batch::{self, Header};
 use super::super::super::format::record_stream::{self, StreamError};
 use super::super::segment::{Found, Segment};
-use super::super::window::{HEADERS_CHUNK, read_full};
+use super::super::window::HEADERS_CHUNK;
 use super::{Log, Tail};
+use crate::disk::DiskFile;
 
 /// Records as they are in the log: whole batches, the first of which may begin before the offset
 /// asked for.
@@ -28,7 +28,7 @@ pub struct Records {
 #[derive(Debug, Clone)]
 pub struct FileSlice {
     /// The log file, readable for as long as it is held, whatever happens to its name.
-    pub file: Arc<File>,
+    pub file: Arc<dyn DiskFile>,
     /// First byte.
     pub position: u64,
     /// Number of bytes.
@@ -67,7 +67,9 @@ impl Log {
             return Ok(nothing);
         };
         let mut buffer = BytesMut::zeroed(slice.length);
-        let length = read_full(&slice.file, &mut buffer, slice.position)
+        let length = slice
+            .file
+            .read_full_at(&mut buffer, slice.position)
             .map_err(|error| FileError::new("read", &self.folder, error))?;
         buffer.truncate(length);
         let whole = self.good_part(&buffer)?;

@@ -12,10 +12,11 @@ use super::super::super::producer_state::ProducerTable;
 use super::super::file;
 use super::super::segment::Segment;
 use super::super::window::FILE_CHUNK;
+use crate::disk::Disk;
 
 /// Offsets of the producer snapshots in a folder, rising.
-pub fn snapshots(folder: &Path) -> Result<Vec<i64>, FileError> {
-    let names = file::list(folder)?;
+pub fn snapshots(disk: &dyn Disk, folder: &Path) -> Result<Vec<i64>, FileError> {
+    let names = file::list(disk, folder)?;
     let offsets = names
         .iter()
         .filter_map(|name| match names::parse_segment_file(name) {
@@ -27,6 +28,7 @@ pub fn snapshots(folder: &Path) -> Result<Vec<i64>, FileError> {
 
 /// The producers as of `end`, from the last good snapshot at or before it. Bad ones are removed.
 pub fn producers(
+    disk: &dyn Disk,
     folder: &Path,
     segments: &BTreeMap<i64, Arc<Segment>>,
     start: i64,
@@ -34,12 +36,12 @@ pub fn producers(
 ) -> Result<ProducerTable, ReadError> {
     let mut table = ProducerTable::default();
     let mut from = start;
-    for offset in snapshots(folder)?.into_iter().rev() {
+    for offset in snapshots(disk, folder)?.into_iter().rev() {
         let path = folder.join(names::segment_file(offset, names::SNAPSHOT));
         if offset > end || offset < start {
             continue;
         }
-        let bytes = file::read(&path)?.unwrap_or_default();
+        let bytes = file::read(disk, &path)?.unwrap_or_default();
         match producer_snapshot::decode(&bytes) {
             Ok(entries) => {
                 table = ProducerTable::from_snapshot(&entries);
@@ -48,7 +50,7 @@ pub fn producers(
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "producer snapshot removed");
-                file::remove(&path)?;
+                file::remove(disk, &path)?;
             }
         }
     }

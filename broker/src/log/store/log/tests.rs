@@ -18,6 +18,7 @@ use super::super::super::format::record_stream::tests::claiming;
 use super::super::super::{AppendOrigin, Appended};
 use super::super::recovery::{self, Hints};
 use super::*;
+use crate::disk::{self as disks, FileDisk};
 
 mod append;
 mod crash;
@@ -75,7 +76,7 @@ impl TestLog {
     /// Opens the log again, after a crash or a clean stop.
     pub fn reopen(&mut self, hints: Hints) -> Result<(), OpenError> {
         self.log = None;
-        let dir = Arc::new(LogDir::open(self.folder.path()).unwrap());
+        let dir = Arc::new(LogDir::open(disks::real(), self.folder.path()).unwrap());
         fs::create_dir_all(self.partition_folder()).unwrap();
         let partition = TopicPartition::new("t", 0);
         let hints = Hints {
@@ -93,7 +94,7 @@ impl TestLog {
     }
 
     pub fn file_names(&self) -> Vec<String> {
-        file::list(&self.partition_folder()).unwrap()
+        file::list(&FileDisk, &self.partition_folder()).unwrap()
     }
 }
 
@@ -130,7 +131,7 @@ pub(crate) fn batches(log: &Log) -> Vec<(i64, i64, i32)> {
 
 /// Bytes of each log file, by base offset.
 pub(crate) fn log_files(folder: &Path) -> BTreeMap<i64, Vec<u8>> {
-    let names = file::list(folder).unwrap();
+    let names = file::list(&FileDisk, folder).unwrap();
     let logs = names
         .iter()
         .filter_map(|name| match names::parse_segment_file(name) {

@@ -1,6 +1,5 @@
 //! Partitions that leave: deletion, and setting aside.
 
-use std::fs;
 use std::path::PathBuf;
 
 use super::super::super::TopicPartition;
@@ -76,12 +75,12 @@ impl LogManager {
             let to = dir
                 .path()
                 .join(names::departed_folder(partition, unique, end));
-            if !to.exists() {
+            if !self.disk.exists(&to) {
                 break to;
             }
         };
-        file::rename(&folder, &to)?;
-        file::sync_folder(dir.path())?;
+        file::rename(&*self.disk, &folder, &to)?;
+        file::sync_folder(&*self.disk, dir.path())?;
         dir.lower_recovery_point(partition, 0)?;
         Ok(Some(to))
     }
@@ -101,7 +100,7 @@ impl LogManager {
         };
         self.folders.lock().waiting.extend(later);
         for (_, folder) in &due {
-            match fs::remove_dir_all(folder) {
+            match self.disk.remove_dir_all(folder) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(FileError::new("remove", folder, error).into());
                 }

@@ -33,10 +33,10 @@ impl LogManager {
         let starts = dir.read_offsets(names::LOG_START_CHECKPOINT)?;
         let marks = dir.read_offsets(names::HIGH_WATERMARK_CHECKPOINT)?;
         let mut found = Vec::new();
-        let all = file::list(dir.path())?;
+        let all = file::list(&**dir.disk(), dir.path())?;
         for name in &all {
             let folder = dir.path().join(name);
-            if !folder.is_dir() {
+            if !self.disk.is_folder(&folder) {
                 continue;
             }
             if name.ends_with(names::DELETE_FOLDER) {
@@ -88,38 +88,39 @@ impl LogManager {
         }
     }
 
-    /// Opens logs on as many threads as there are processors: after a crash each may read much.
+    /// Opens logs on as many threads as the disk bears: after a crash each may read much.
     fn open_all(
         &mut self,
         dir: &Arc<LogDir>,
         found: Vec<Found>,
         now_ms: i64,
     ) -> Result<(), ManagerError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        #[cfg(feature = "sim")]
-        let threads = crate::sim::machine().map_or(threads, |_| 1);
         let defaults = &self.defaults;
         let waiting = Mutex::new(found.into_iter());
         let done = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let Some(next) = waiting.lock().next() else {
-                            return;
-                        };
-                        let (config, dir) = (defaults.clone(), Arc::clone(dir));
-                        let Found {
-                            partition,
-                            folder,
-                            hints,
-                        } = &next;
-                        let log = recovery::load(folder, partition, config, dir, *hints, now_ms);
-                        done.lock().push((next, log));
-                    }
-                });
+        let work = || {
+            loop {
+                let Some(next) = waiting.lock().next() else {
+                    return;
+                };
+                let (config, dir) = (defaults.clone(), Arc::clone(dir));
+                let Found {
+                    partition,
+                    folder,
+                    hints,
+                } = &next;
+                let log = recovery::load(folder, partition, config, dir, *hints, now_ms);
+                done.lock().push((next, log));
             }
-        });
+        };
+        match self.disk.parallelism() {
+            1 => work(),
+            threads => std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(work);
+                }
+            }),
+        }
         for (
             Found {
                 partition, folder, ..
@@ -181,14 +182,14 @@ fn gone(
 /// Reads the clean-stop marker and takes it away, durably.
 pub(super) fn take_stop(dir: &LogDir) -> Result<Stop, FileError> {
     let path = dir.path().join(names::CLEAN_SHUTDOWN);
-    let Some(text) = file::read_text(&path)? else {
-        let used = file::list(dir.path())?
+    let Some(text) = file::read_text(&**dir.disk(), &path)? else {
+        let used = file::list(&**dir.disk(), dir.path())?
             .iter()
             .any(|name| names::parse_partition_folder(name).is_some());
         return Ok(if used { Stop::Unclean } else { Stop::Fresh });
     };
-    file::remove(&path)?;
-    file::sync_folder(dir.path())?;
+    file::remove(&**dir.disk(), &path)?;
+    file::sync_folder(&**dir.disk(), dir.path())?;
     let broker_epoch = clean_shutdown::decode(&text);
     Ok(Stop::Clean { broker_epoch })
 }

@@ -83,7 +83,7 @@ impl LogManager {
         for dir in &self.dirs {
             let path = dir.path().join(names::CLEAN_SHUTDOWN);
             let text = clean_shutdown::encode(broker_epoch);
-            file::replace(&path, text.as_bytes(), Durability::Synced)?;
+            file::replace(&*self.disk, &path, text.as_bytes(), Durability::Synced)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::super::super::AppendOrigin;
 use super::super::super::format::record_batch::tests::Batch;
 use super::super::log::tests::{NOW, batches, small};
 use super::*;
+use crate::disk::real;
 
 struct Broker {
     _base: TempDir,
@@ -25,7 +26,7 @@ impl Broker {
     }
 
     fn open(&self) -> LogManager {
-        LogManager::open(&self.dirs, small(), NOW).unwrap()
+        LogManager::open(real(), &self.dirs, small(), NOW).unwrap()
     }
 
     fn text(&self, name: &str) -> String {
@@ -127,12 +128,12 @@ fn checkpoints_are_kafkas_text() {
 fn a_directory_has_one_user() {
     let broker = Broker::new(2);
     let manager = broker.open();
-    let again = LogManager::open(&broker.dirs[1..], small(), NOW);
+    let again = LogManager::open(real(), &broker.dirs[1..], small(), NOW);
     assert!(matches!(again, Err(ManagerError::Locked(_))));
     drop(manager);
     broker.open();
     assert!(matches!(
-        LogManager::open(&[], small(), NOW),
+        LogManager::open(real(), &[], small(), NOW),
         Err(ManagerError::NoDirectory)
     ));
 }
@@ -177,7 +178,7 @@ fn partitions_go_where_the_fewest_are() {
     drop(manager);
     let copy = broker.dirs[1].join("orders-0");
     fs::create_dir_all(copy).unwrap();
-    let twice = LogManager::open(&broker.dirs, small(), NOW);
+    let twice = LogManager::open(real(), &broker.dirs, small(), NOW);
     assert!(
         matches!(twice, Err(ManagerError::Twice { .. })),
         "{twice:?}"
@@ -277,7 +278,7 @@ fn losses_are_told() {
     drop(manager);
     let folder = |partition| broker.dirs[0].join(format!("orders-{partition}"));
     let logs = |partition: i32| -> Vec<PathBuf> {
-        let names = file::list(&folder(partition)).unwrap();
+        let names = file::list(&*real(), &folder(partition)).unwrap();
         let logs = names.iter().filter(|name| name.ends_with(".log"));
         logs.map(|name| folder(partition).join(name)).collect()
     };

@@ -4,37 +4,36 @@
 //! A `.swap` file is a finished result of compaction: it takes the place of the segments whose
 //! offsets it covers, unless a `.cleaned` file at or before it says that its set is incomplete.
 
-use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::super::super::error::FileError;
 use super::super::super::format::names;
 use super::super::file;
 use super::super::window::{FILE_CHUNK, Window};
 use super::scan;
+use crate::disk::{Disk, Open};
 
 /// Removes leftovers and finishes interrupted swaps.
-pub fn sweep(folder: &Path) -> Result<(), FileError> {
+pub fn sweep(disk: &dyn Disk, folder: &Path) -> Result<(), FileError> {
     let mut cleaned_from = i64::MAX;
-    for name in file::list(folder)? {
+    for name in file::list(disk, folder)? {
         let kind = names::parse_segment_file(&name);
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
         if let (Some((offset, _)), names::CLEANED) = (kind, ending) {
             cleaned_from = cleaned_from.min(offset);
         }
         if matches!(ending, names::DELETED | names::CLEANED | "tmp") {
-            file::remove(&folder.join(&name))?;
+            file::remove(disk, &folder.join(&name))?;
         }
     }
-    finish_swaps(folder, cleaned_from)?;
-    remove_orphans(folder)
+    finish_swaps(disk, folder, cleaned_from)?;
+    remove_orphans(disk, folder)
 }
 
-fn finish_swaps(folder: &Path, cleaned_from: i64) -> Result<(), FileError> {
+fn finish_swaps(disk: &dyn Disk, folder: &Path, cleaned_from: i64) -> Result<(), FileError> {
     let mut swaps = Vec::new();
     let mut covered = (i64::MAX, i64::MIN);
-    for name in file::list(folder)? {
+    for name in file::list(disk, folder)? {
         let Some((offset, kind)) = names::parse_segment_file(&name) else {
             continue;
         };
@@ -42,11 +41,11 @@ fn finish_swaps(folder: &Path, cleaned_from: i64) -> Result<(), FileError> {
             continue;
         };
         if offset >= cleaned_from {
-            file::remove(&folder.join(&name))?;
+            file::remove(disk, &folder.join(&name))?;
             continue;
         }
         if kind == names::LOG {
-            let end = end_of(&folder.join(&name))?.unwrap_or(offset);
+            let end = end_of(disk, &folder.join(&name))?.unwrap_or(offset);
             covered = (covered.0.min(offset), covered.1.max(end));
         }
         swaps.push((name.clone(), names::segment_file(offset, kind)));
@@ -54,32 +53,32 @@ fn finish_swaps(folder: &Path, cleaned_from: i64) -> Result<(), FileError> {
     if swaps.is_empty() {
         return Ok(());
     }
-    for name in file::list(folder)? {
+    for name in file::list(disk, folder)? {
         let Some((offset, kind)) = names::parse_segment_file(&name) else {
             continue;
         };
         if !kind.contains('.') && (covered.0..covered.1).contains(&offset) {
-            file::remove(&folder.join(&name))?;
+            file::remove(disk, &folder.join(&name))?;
         }
     }
     for (from, to) in swaps {
-        file::rename(&folder.join(from), &folder.join(to))?;
+        file::rename(disk, &folder.join(from), &folder.join(to))?;
     }
     Ok(())
 }
 
-fn end_of(path: &Path) -> Result<Option<i64>, FileError> {
+fn end_of(disk: &dyn Disk, path: &Path) -> Result<Option<i64>, FileError> {
     let failed = |error| FileError::new("open", path, error);
-    let file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let mut window = Window::new(Arc::new(file), size, FILE_CHUNK);
+    let file = disk.open(path, Open::Existing).map_err(failed)?;
+    let size = file.size().map_err(failed)?;
+    let mut window = Window::new(file, size, FILE_CHUNK);
     Ok(scan::next_offset(&mut window))
 }
 
 /// Indexes without their log; snapshots that belong to no segment, but for the last one, which a
 /// clean stop leaves at the log's end.
-fn remove_orphans(folder: &Path) -> Result<(), FileError> {
-    let names = file::list(folder)?;
+fn remove_orphans(disk: &dyn Disk, folder: &Path) -> Result<(), FileError> {
+    let names = file::list(disk, folder)?;
     let of_kind = |wanted: &str| -> Vec<i64> {
         let parsed = names
             .iter()
@@ -102,7 +101,7 @@ fn remove_orphans(folder: &Path) -> Result<(), FileError> {
             _ => false,
         };
         if orphan {
-            file::remove(&folder.join(name))?;
+            file::remove(disk, &folder.join(name))?;
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ struct Image(Vec<(PathBuf, Vec<u8>)>);
 
 impl Image {
     fn of(folder: &Path) -> Image {
-        let names = file::list(folder).unwrap();
+        let names = file::list(&FileDisk, folder).unwrap();
         let files = names.into_iter().map(|name| {
             let path = folder.join(name);
             let bytes = fs::read(&path).unwrap();
@@ -345,7 +345,7 @@ fn lost_or_garbage_side_files_are_rebuilt_from_the_batches() {
     for contents in [None, Some(&b"garbage"[..]), Some(b"")] {
         log.crash();
         let folder = log.partition_folder();
-        for name in file::list(&folder).unwrap() {
+        for name in file::list(&FileDisk, &folder).unwrap() {
             if name.ends_with("snapshot") || name == names::LEADER_EPOCH_CHECKPOINT {
                 match contents {
                     None => fs::remove_file(folder.join(name)).unwrap(),

@@ -36,7 +36,10 @@ fn retention_renames_then_removes() {
             .any(|name| name.ends_with(".deleted"))
     );
     let mut held = vec![0; reader.length];
-    super::super::super::window::read_full(&reader.file, &mut held, reader.position).unwrap();
+    reader
+        .file
+        .read_full_at(&mut held, reader.position)
+        .unwrap();
     record_batch::parse_whole(&held).unwrap();
     log.remove_due(NOW + 99).unwrap();
     assert!(
