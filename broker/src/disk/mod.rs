@@ -1,8 +1,8 @@
 //! The file operations a broker needs, behind a trait: a test's disk may lose, tear, rot, refuse.
 //!
-//! Called by `log::store`, `ensemble::memory` and `replica::hosted::room`; `files` is the file
-//! system. Calls nothing of the other rooms. A call through `dyn` costs nothing beside the system call behind it; what needs the file
-//! itself (to send from it without a copy) gets it by [`DiskFile::real`].
+//! Called by `log::store`, `ensemble::memory` and `replica::hosted::room`; `files` is the file system, `memory` its twin
+//! for tests. Calls nothing of the other rooms. A call through `dyn` costs nothing beside the system call behind it; what
+//! needs the file itself (to send from it without a copy) gets it by [`DiskFile::real`].
 //!
 //! What callers may rely on, and no more: bytes and a file's length are durable after its `sync`; a name that was made,
 //! changed or removed is so after `sync_folder` of the folder that holds it. Until then any part of it may be lost by
@@ -11,6 +11,7 @@
 //! Not here: what the bytes mean, and which errors end the process.
 
 mod files;
+pub mod memory;
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use files::{FileDisk, real};
+pub use memory::MemoryDisk;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
