@@ -12,12 +12,14 @@
 //! - [`server`]: builds all of it; [`run`] is all that the binary calls.
 //! - [`wipe`]: sets a stopped node's data aside, so that it rejoins.
 //! - [`config`], [`limits`], [`clock`], [`metrics`]: settings, bounds, the only clock, counters.
+//! - [`mutants`]: deliberate faults behind a feature, for the simulation.
 
 pub mod clock;
 pub mod config;
 pub mod consensus;
 pub mod limits;
 pub mod metrics;
+pub mod mutants;
 pub mod octets;
 pub mod request;
 pub mod server;

@@ -25,12 +25,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType};
-use raft::{Config, INVALID_ID, RawNode, Ready, SnapshotStatus, StateRole};
+use raft::{Config, INVALID_ID, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use super::applier::{Committed, CommittedData, Fatal};
 use super::campaign::FailOver;
 use super::membership::server_of;
 use super::view::LogView;
+use crate::mutants::{self, Mutant};
 use crate::storage::raft_log::{Position, Recovered};
 
 pub use interface::{CoreConfig, Input, Install, Outputs, Patience, Persist, ProposeError};
@@ -58,6 +59,8 @@ pub struct Core {
     installing: Option<Ready>,
     /// Applied index heard while installing counts for nothing.
     applied: u64,
+    /// The last committed entry that was given out to be applied.
+    handed_out: u64,
     hard_state: HardState,
     first_conf_state: ConfState,
     fail_over: FailOver,
@@ -106,12 +109,14 @@ impl Core {
             unpersisted: VecDeque::new(),
             installing: None,
             applied: applied.index,
+            handed_out: applied.index,
             hard_state,
             first_conf_state,
             fail_over: FailOver::new(config.tick_ms),
             out: Outputs::default(),
         };
         core.hide_first_entry();
+        core.draw_patience();
         if core.raw.raft.promotable() && core.voters() == [config.node] {
             core.campaign();
         }
@@ -127,6 +132,7 @@ impl Core {
                 _ => return,
             }
             self.collect();
+            self.draw_patience();
             return;
         }
         match input {
@@ -173,6 +179,23 @@ impl Core {
         if self.raw.snap().is_some() {
             self.collect();
         }
+        self.draw_patience();
+    }
+
+    /// Raft draws its election timeout from chance that has no seed, with each new term and role.
+    fn draw_patience(&mut self) {
+        let Patience::Seeded(seed) = self.config.patience else {
+            return;
+        };
+        let raft = &mut self.raw.raft;
+        let mut word = seed;
+        for part in [raft.term, raft.leader_id, raft.state as u64] {
+            word = (word ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            word ^= word >> 29;
+        }
+        let ticks = self.config.election_ticks;
+        let chance = usize::try_from(word % ticks as u64).unwrap_or(0);
+        raft.set_randomized_election_timeout(ticks + chance);
     }
 
     /// Proposes one entry in `term`, in this very step.
@@ -185,7 +208,21 @@ impl Core {
         }
         self.raw
             .propose(Vec::new(), data.to_vec())
-            .map_err(|_| ProposeError::Busy)
+            .map_err(|_| ProposeError::Busy)?;
+        if mutants::is(Mutant::AnsweredBeforeCommit) {
+            self.commit_early(term, data.clone());
+        }
+        Ok(())
+    }
+
+    /// The mutant: what is proposed counts as committed, if all before it does.
+    fn commit_early(&mut self, term: u64, data: Bytes) {
+        let index = self.last_index();
+        if index == self.handed_out + 1 {
+            self.handed_out = index;
+            let data = CommittedData::Normal(data);
+            self.out.committed.push(Committed { index, term, data });
+        }
     }
 
     /// Proposes a change of the members, alone in its entry.
@@ -323,7 +360,10 @@ impl Core {
         }
         let number = ready.number();
         let needs_sync = ready.must_sync();
-        let messages = ready.take_persisted_messages();
+        let mut messages = ready.take_persisted_messages();
+        if mutants::is(Mutant::PromisedBeforePersisted) {
+            self.out.messages.append(&mut messages);
+        }
         if ready.snapshot().get_metadata().index != 0 {
             assert!(
                 ready.entries().is_empty(),
@@ -391,6 +431,10 @@ impl Core {
     }
 
     fn commit(&mut self, entry: Entry) {
+        if mutants::is(Mutant::AnsweredBeforeCommit) && entry.index <= self.handed_out {
+            return;
+        }
+        self.handed_out = entry.index;
         let data = match entry.get_entry_type() {
             EntryType::EntryNormal => CommittedData::Normal(entry.data.into()),
             EntryType::EntryConfChangeV2 | EntryType::EntryConfChange => {
@@ -407,7 +451,9 @@ impl Core {
 
 fn raft_config(config: &CoreConfig, applied: u64) -> Config {
     let (shortest, longest) = match config.patience {
-        Patience::Random => (config.election_ticks, 2 * config.election_ticks),
+        Patience::Random | Patience::Seeded(_) => {
+            (config.election_ticks, 2 * config.election_ticks)
+        }
         Patience::Fixed(ticks) => (ticks, ticks + 1),
     };
     Config {
@@ -423,6 +469,10 @@ fn raft_config(config: &CoreConfig, applied: u64) -> Config {
         max_committed_size_per_ready: COMMITTED_BYTES,
         check_quorum: true,
         pre_vote: true,
+        read_only_option: match mutants::is(Mutant::ReadIndexUnconfirmed) {
+            true => ReadOnlyOption::LeaseBased,
+            false => ReadOnlyOption::Safe,
+        },
         ..Config::default()
     }
 }

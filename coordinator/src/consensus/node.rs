@@ -20,6 +20,7 @@ use super::membership::server_of;
 use super::propose::Batcher;
 use super::read_index::Reads;
 use super::status::{MemberStatus, Status};
+use crate::mutants::{self, Mutant};
 use crate::request::forward::{Forwarder, Intake, Window};
 use crate::session::expiry_queue::ExpiryQueue;
 use crate::session::report::{Report, Reporter};
@@ -381,7 +382,9 @@ impl Node {
         if led != self.led_term {
             self.led_term = led;
             self.armed = false;
-            self.batcher.clear();
+            if !mutants::is(Mutant::FormerBatchProposed) {
+                self.batcher.clear();
+            }
             self.expiry.disarm();
             if led.is_some() {
                 self.joining.leads_since(self.now.ms);

@@ -21,6 +21,11 @@ impl Pending {
         self.bytes
     }
 
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.number.is_none()
+    }
+
     /// Adds what came next; entries may replace earlier ones of the same record.
     pub fn add(&mut self, persist: Persist) {
         self.number = Some(persist.number);

@@ -12,21 +12,25 @@ use crate::consensus::{
 };
 use crate::session::SessionId;
 use crate::state_machine::{Outcome, SessionChange, StateMachine};
-use crate::storage::{Meta, OverlayStore, StateFolder, Store, checkpoint, write_behind};
+use crate::storage::{Meta, OverlayStore, States, Store, write_behind};
 
 /// The apply thread's handle on the published state.
 pub struct PublishedApplier {
     published: Arc<Published>,
-    folder: StateFolder,
+    states: Box<dyn States>,
     flushed: FlushedIndex,
 }
 
 impl PublishedApplier {
-    /// Drives `published`, whose state is kept in `folder` and is on the disk up to `flushed`.
-    pub fn new(published: Arc<Published>, folder: StateFolder, flushed: FlushedIndex) -> Self {
+    /// Drives `published`, whose state is kept in `states` and is on the disk up to `flushed`.
+    pub fn new(
+        published: Arc<Published>,
+        states: impl States + 'static,
+        flushed: FlushedIndex,
+    ) -> Self {
         Self {
             published,
-            folder,
+            states: Box::new(states),
             flushed,
         }
     }
@@ -130,7 +134,9 @@ impl Applier for PublishedApplier {
         // The first may only finish a batch that was frozen before the last entries.
         write()?;
         let db = write()?;
-        let meta = checkpoint::make(&db, folder).map_err(|error| Fatal::new(chain(&error)))?;
+        let meta = db
+            .checkpoint(folder)
+            .map_err(|error| Fatal::new(chain(&error)))?;
         Ok(mark(&meta))
     }
 
@@ -138,7 +144,7 @@ impl Applier for PublishedApplier {
     /// could not fire. They arm them again when they reconnect, and hear what they missed.
     fn install(&mut self, folder: &Path) -> Result<CheckpointMark, Fatal> {
         let store = self
-            .folder
+            .states
             .install(folder)
             .map_err(|error| Fatal::new(chain(&error)))?;
         let state = StateMachine::open(store).map_err(|error| Fatal::new(chain(&error)))?;

@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::mutants::{self, Mutant};
+
 /// A run of commands on its way to a leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
@@ -225,6 +227,10 @@ impl Forwarder {
     pub fn applied(&mut self, term: u64, own: &[u64]) -> Vec<u64> {
         let mut refused = Vec::new();
         for &request in own {
+            let newer = self.target.is_some_and(|(term, _)| term > self.sent_term);
+            if mutants::is(Mutant::AppliedSentAgain) && newer {
+                continue;
+            }
             self.settle(request, &mut refused);
         }
         self.applied_term = self.applied_term.max(term);
@@ -372,7 +378,7 @@ impl Intake {
                 }
                 continue;
             }
-            if number > stream.taken + 1 {
+            if number > stream.taken + 1 && !mutants::is(Mutant::GapTaken) {
                 stream.blocked = true;
                 break;
             }

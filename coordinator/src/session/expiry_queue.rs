@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::SessionId;
+use crate::mutants::{self, Mutant};
 
 #[derive(Clone, Copy, Debug)]
 struct Live {
@@ -99,7 +100,9 @@ impl ExpiryQueue {
         self.armed = true;
         self.buckets.clear();
         for (&session, live) in &mut self.sessions {
-            live.deadline = now + live.timeout_ticks;
+            if !mutants::is(Mutant::NoFullTimeout) {
+                live.deadline = now + live.timeout_ticks;
+            }
             live.asked = false;
             live.bucket = Some(live.deadline);
             self.buckets.entry(live.deadline).or_default().push(session);

@@ -12,6 +12,7 @@ use super::command::{Command, Entry, Op};
 use super::outcome::{Change, Outcome, Reply, SessionChange};
 use super::write::Draft;
 use super::{Failure, StateMachine};
+use crate::mutants::{self, Mutant};
 use crate::octets::DecodeError;
 use crate::storage::{ReplicatedLimits, Store, StoreError};
 use crate::tree::Zxid;
@@ -74,10 +75,13 @@ impl<S: Store> StateMachine<S> {
         if !data.is_empty() {
             let entry = Entry::decode(data.clone())
                 .map_err(|source| ApplyError::Unreadable { index, source })?;
-            if entry.term == term {
+            if entry.term == term || mutants::is(Mutant::FormerBatchProposed) {
                 outcomes.reserve_exact(entry.commands.len());
                 // A leader that began from a checkpoint may not know how late it is already.
-                let time_ms = self.meta.time_ms.max(entry.time_ms);
+                let mut time_ms = self.meta.time_ms.max(entry.time_ms);
+                if mutants::is(Mutant::ApplyByNode) {
+                    time_ms += i64::from(mutants::one_in(50));
+                }
                 self.meta.time_ms = time_ms;
                 for command in entry.commands {
                     outcomes.push(self.apply_command(time_ms, command)?);

@@ -3,6 +3,7 @@ use super::apply::{Decided, Moment};
 use super::outcome::{OpError, Reply, SessionChange, SessionGrant};
 use super::write::Draft;
 use super::{Failure, StateMachine};
+use crate::mutants::{self, Mutant};
 use crate::session::{Password, SessionId, SessionState};
 use crate::storage::Store;
 use crate::tree::digest::Part;
@@ -92,7 +93,9 @@ impl<S: Store> StateMachine<S> {
             let message = "session 0 stands for none, and cannot be closed";
             return Err(OpError::BadArguments(message.to_owned()).into());
         }
-        self.admit(id, attach)?;
+        if !(mutants::is(Mutant::ExpiryOfAnyAttach) && change == SessionChange::Expired) {
+            self.admit(id, attach)?;
+        }
         let mut draft = Draft::new(&mut self.store, &mut self.meta, now, id, &[]);
         draft.delete_ephemerals()?;
         let changes = draft.finish();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rocksdb::checkpoint::Checkpoint;
 
+use super::database::States;
 use super::overlay::OverlayStore;
 use super::state::{StateDb, failed, read_only_meta};
 use super::{HistoryBounds, Meta, StoreError};
@@ -139,28 +140,6 @@ impl StateFolder {
         self.open_state(number)
     }
 
-    /// Puts the checkpoint in `folder` in the place of the state, durably and by one rename; `folder` is
-    /// used up. The former store must not be written any more; its files go at the next opening or
-    /// installation.
-    pub fn install(&self, folder: &Path) -> Result<OverlayStore, CheckpointError> {
-        verify(folder)?;
-        contents(folder)?;
-        let list = folder.join(CHECKSUMS);
-        fs::remove_file(&list).map_err(io("remove", &list))?;
-        let former = self.newest()?.unwrap_or(0);
-        self.remove_all_but(former)?;
-        sync_files(folder)?;
-        let target = self.state(former + 1);
-        match fs::rename(folder, &target) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                self.move_across(folder, &target)?
-            }
-            renamed => renamed.map_err(io("rename", folder))?,
-        }
-        sync_folder(&self.base)?;
-        self.open_state(former + 1)
-    }
-
     fn open_state(&self, number: u64) -> Result<OverlayStore, CheckpointError> {
         let folder = self.state(number);
         let db = StateDb::open(&folder, self.bounds)?;
@@ -202,6 +181,28 @@ impl StateFolder {
         sync_files(&incoming)?;
         fs::rename(&incoming, target).map_err(io("rename", &incoming))?;
         fs::remove_dir_all(folder).map_err(io("remove", folder))
+    }
+}
+
+impl States for StateFolder {
+    /// The step is one rename. The former store's files go at the next opening or installation.
+    fn install(&self, folder: &Path) -> Result<OverlayStore, CheckpointError> {
+        verify(folder)?;
+        contents(folder)?;
+        let list = folder.join(CHECKSUMS);
+        fs::remove_file(&list).map_err(io("remove", &list))?;
+        let former = self.newest()?.unwrap_or(0);
+        self.remove_all_but(former)?;
+        sync_files(folder)?;
+        let target = self.state(former + 1);
+        match fs::rename(folder, &target) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                self.move_across(folder, &target)?
+            }
+            renamed => renamed.map_err(io("rename", folder))?,
+        }
+        sync_folder(&self.base)?;
+        self.open_state(former + 1)
     }
 }
 

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::overlay::Layer;
 use super::{HistoryBounds, HistoryError, Meta, Store, StoreError};
 use crate::session::{SessionId, SessionState};
 use crate::tree::{Node, Transaction, Zxid, path};
@@ -28,6 +29,42 @@ impl MemoryStore {
             bounds,
             ..MemoryStore::default()
         }
+    }
+
+    /// Takes in a frozen layer of the overlay, as a whole.
+    pub(super) fn take_in(&mut self, layer: &Layer) {
+        for (path, node) in layer.nodes() {
+            match node {
+                Some(node) => self.nodes.insert(Arc::clone(path), Arc::clone(node)),
+                None => self.nodes.remove(path),
+            };
+        }
+        for (path, is_there) in layer.children() {
+            let Some(parent) = path::parent(path) else {
+                continue;
+            };
+            let names = self.children.entry(parent.to_owned()).or_default();
+            match is_there {
+                true => names.insert(path::name(path).to_owned()),
+                false => names.remove(path::name(path)),
+            };
+        }
+        for (owner, path, is_there) in layer.ephemerals() {
+            let paths = self.ephemerals.entry(owner).or_default();
+            match is_there {
+                true => paths.insert(path.into()),
+                false => paths.remove(path),
+            };
+        }
+        for (id, state) in layer.sessions() {
+            self.put_session(id, state.cloned());
+        }
+        for transaction in layer.history() {
+            self.history_bytes += transaction.size_bytes() as u64;
+            self.history.push_back(Arc::clone(transaction));
+            self.trim_history(transaction.time_ms);
+        }
+        self.meta = Some(layer.meta().clone());
     }
 
     fn trim_history(&mut self, now_ms: i64) {

@@ -1,8 +1,9 @@
 //! Where the state is kept. One trait, [`Store`], for tree, sessions and history; behind it:
 //!
 //! - `memory`: all in memory, for tests and the simulation; says what the trait means.
-//! - `overlay`: what was applied since the last flush, in memory, over `state`.
-//! - `state`: RocksDB without its log; `checkpoint` makes and installs whole copies of it.
+//! - `overlay`: what was applied since the last flush, in memory, over a `database`.
+//! - `state`: RocksDB without its log; `checkpoint` makes and installs whole copies of it. `memory_db` is the
+//!   twin of both: it loses what was not flushed.
 //! - `identity`: who this node is in raft's eyes; `lock`: one process per folder.
 //! - `raft_log`: the flat files of the raft log, apart from all this and with its own rules.
 //! - `keys`: the bytes of every stored key and value, one file per kind.
@@ -19,17 +20,21 @@ use crate::tree::digest::Digest;
 use crate::tree::{Node, Transaction, Zxid};
 
 pub mod checkpoint;
+pub mod database;
 pub mod history;
 pub mod identity;
 pub mod keys;
 pub mod lock;
 pub mod memory;
+pub mod memory_db;
 pub mod overlay;
 pub mod raft_log;
 pub mod state;
 
 pub use checkpoint::StateFolder;
+pub use database::{Database, States};
 pub use memory::MemoryStore;
+pub use memory_db::{MemoryDb, MemoryFolders, MemoryStates};
 pub use overlay::{OverlayStore, write_behind};
 pub use state::StateDb;
 

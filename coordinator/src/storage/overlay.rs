@@ -3,12 +3,12 @@
 //! `apply` writes into the present layer and so touches memory only. Behind it a thread of its own
 //! moves layers to the disk, each as one batch, while reads see it still:
 //! ```text
-//!   apply ──▶ present ──freeze──▶ frozen ──StateDb::write──▶ StateDb ──persist──▶ disk
-//!   read  ──▶ present, then frozen, then StateDb
+//!   apply ──▶ present ──freeze──▶ frozen ──Database::write──▶ Database ──persist──▶ disk
+//!   read  ──▶ present, then frozen, then Database
 //! ```
 //! That thread calls [`write_behind`] often (every 100 ms, or when [`OverlayStore::pending_bytes`] is
-//! large), and [`StateDb::persist`] now and then; raft's log may be cut up to what
-//! [`StateDb::persisted`] tells.
+//! large), and [`Database::persist`] now and then; raft's log may be cut up to what
+//! [`Database::persisted`] tells.
 //!
 //! Invariants: a layer begins and ends at an entry's end; layers are written in order; a znode that is
 //! in a layer hides what lies below, also as deleted.
@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::state::StateDb;
-use super::{HistoryError, Meta, Store, StoreError};
+use super::{Database, HistoryError, Meta, Store, StoreError};
+use crate::mutants::{self, Mutant};
 use crate::session::{SessionId, SessionState};
 use crate::tree::{Node, Transaction, Zxid, path};
 
@@ -38,10 +38,8 @@ pub struct Layer {
 
 impl Layer {
     /// Znodes that came or changed, or (`None`) went.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = (&str, Option<&Node>)> {
-        self.nodes
-            .iter()
-            .map(|(path, node)| (&**path, node.as_deref()))
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<Node>>)> {
+        self.nodes.iter().map(|(path, node)| (path, node.as_ref()))
     }
 
     /// Paths of children that are there now, or not.
@@ -107,7 +105,7 @@ impl Layer {
 /// The store that a node runs on.
 #[derive(Debug)]
 pub struct OverlayStore {
-    db: Arc<StateDb>,
+    db: Arc<dyn Database>,
     present: Layer,
     frozen: Option<Arc<Layer>>,
     meta: Option<Meta>,
@@ -115,7 +113,7 @@ pub struct OverlayStore {
 
 impl OverlayStore {
     /// Nothing in memory over what the database has.
-    pub fn new(db: Arc<StateDb>) -> Result<OverlayStore, StoreError> {
+    pub fn new(db: Arc<dyn Database>) -> Result<OverlayStore, StoreError> {
         let meta = db.meta()?;
         Ok(OverlayStore {
             db,
@@ -126,7 +124,7 @@ impl OverlayStore {
     }
 
     /// The database below.
-    pub fn db(&self) -> &Arc<StateDb> {
+    pub fn db(&self) -> &Arc<dyn Database> {
         &self.db
     }
 
@@ -174,11 +172,11 @@ impl OverlayStore {
 /// it lives behind. That lock is held for moments only, not while the batch is written.
 pub fn write_behind(
     with: impl Fn(&mut dyn FnMut(&mut OverlayStore)),
-) -> Result<Arc<StateDb>, StoreError> {
+) -> Result<Arc<dyn Database>, StoreError> {
     let mut db = None;
     with(&mut |store| db = Some(Arc::clone(store.db())));
     let db = db.expect("access to the store was given");
-    let turn = db.turn.lock();
+    let turn = db.turn().lock();
     let mut layer = None;
     with(&mut |store| {
         // Another database by now: a checkpoint was installed, and its store has nothing to write yet.
@@ -226,7 +224,7 @@ impl Store for OverlayStore {
             .iter()
             .map(|(path, is_there)| (path::name(path), *is_there))
             .collect();
-        self.db.each_child(parent, after, |name| {
+        self.db.each_child(parent, after, &mut |name| {
             while names.len() < max
                 && let Some(fresh) = fresh.next_if(|fresh| *fresh < name)
             {
@@ -329,7 +327,11 @@ impl Store for OverlayStore {
     }
 
     fn commit(&mut self, meta: Meta) {
-        self.present.meta = Some(meta.clone());
+        let mut written = meta.clone();
+        if mutants::is(Mutant::AppliedIndexApart) {
+            written.applied.index += 1;
+        }
+        self.present.meta = Some(written);
         self.meta = Some(meta);
     }
 }

@@ -4,7 +4,7 @@
 //! and carries that entry's index, so that whatever part of the batches survives a crash is the state
 //! at one index: the column families are flushed atomically, and raft's log gives the rest again.
 //!
-//! Invariant: [`StateDb::persisted`] is what would be found after a loss of power just now; raft's log
+//! Invariant: [`Database::persisted`] is what would be found after a loss of power just now; raft's log
 //! must be kept from there on.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +16,14 @@ use rocksdb::{
     FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
+use super::checkpoint::{self, CheckpointError};
+use super::database::{Database, Sessions};
 use super::history::Spans;
 use super::keys::{child, ephemeral, history, meta, node, session};
 use super::overlay::Layer;
 use super::{HistoryBounds, HistoryError, Meta, StoreError};
 use crate::octets::DecodeError;
-use crate::session::{SessionId, SessionState};
+use crate::session::SessionId;
 use crate::tree::{Node, Transaction, Zxid};
 
 const NODES: &str = "nodes";
@@ -42,7 +44,7 @@ pub struct StateDb {
     folder: PathBuf,
     history: Mutex<Spans>,
     /// Held from the freezing of a layer until it is written: layers are written in order.
-    pub(super) turn: Mutex<()>,
+    turn: Mutex<()>,
 }
 
 impl std::fmt::Debug for StateDb {
@@ -78,141 +80,6 @@ impl StateDb {
     /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// The numbers at the last batch; `None` if there was none yet.
-    pub fn meta(&self) -> Result<Option<Meta>, StoreError> {
-        read_meta(&self.db, &ReadOptions::default())
-    }
-
-    /// The numbers of what is really on disk, and survives a loss of power.
-    pub fn persisted(&self) -> Result<Option<Meta>, StoreError> {
-        let mut options = ReadOptions::default();
-        options.set_read_tier(ReadTier::Persisted);
-        read_meta(&self.db, &options)
-    }
-
-    /// Brings every batch written so far to the disk. Blocks for as long as that takes.
-    pub fn persist(&self) -> Result<(), StoreError> {
-        let families = FAMILIES.map(|name| family(&self.db, name));
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        self.db
-            .flush_cfs_opt(&families, &options)
-            .map_err(failed("flush"))
-    }
-
-    /// Writes a layer as one batch. It is seen at once and on disk at some later time: see
-    /// [`StateDb::persist`].
-    pub fn write(&self, layer: &Layer) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        self.put_tree(&mut batch, layer);
-        self.put_sessions(&mut batch, layer);
-        self.put_history(&mut batch, layer);
-        batch.put_cf(
-            family(&self.db, META),
-            meta::STATE,
-            meta::encode(layer.meta()),
-        );
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db
-            .write_opt(batch, &options)
-            .map_err(failed("write a batch"))
-    }
-
-    /// The znode at a path.
-    pub fn node(&self, path: &str) -> Result<Option<Arc<Node>>, StoreError> {
-        let value = self
-            .db
-            .get_cf(family(&self.db, NODES), node::key(path))
-            .map_err(failed("read a znode"))?;
-        let Some(value) = value else { return Ok(None) };
-        Ok(Some(Arc::new(
-            node::decode(value.into()).map_err(damaged("znode"))?,
-        )))
-    }
-
-    /// Hands over the names of the children of `parent` behind `after`, in order, until `take` says no.
-    pub fn each_child(
-        &self,
-        parent: &str,
-        after: Option<&str>,
-        mut take: impl FnMut(&str) -> bool,
-    ) -> Result<(), StoreError> {
-        let prefix = child::prefix(parent);
-        // The least key behind a name is that name with one byte 0 more, which no name holds.
-        let start = after.map_or_else(
-            || prefix.clone(),
-            |after| [&prefix, after.as_bytes(), &[0]].concat(),
-        );
-        self.each_key(CHILDREN, &prefix, &start, |key| {
-            let name = child::name(key, &prefix).ok_or(DecodeError::NotUtf8 { field: "child" })?;
-            Ok(take(name))
-        })
-    }
-
-    /// Paths of a session's ephemerals, in order.
-    pub fn ephemerals(&self, session: SessionId) -> Result<Vec<Arc<str>>, StoreError> {
-        let (prefix, mut paths) = (ephemeral::prefix(session), Vec::new());
-        self.each_key(EPHEMERALS, &prefix, &prefix, |key| {
-            let path =
-                ephemeral::path(key, session).ok_or(DecodeError::NotUtf8 { field: "ephemeral" })?;
-            paths.push(Arc::from(path));
-            Ok(true)
-        })?;
-        Ok(paths)
-    }
-
-    /// Every session, in the order of ids.
-    pub fn sessions(&self) -> Result<Vec<(SessionId, SessionState)>, StoreError> {
-        let mut sessions = Vec::new();
-        for item in self
-            .db
-            .iterator_cf(family(&self.db, SESSIONS), IteratorMode::Start)
-        {
-            let (key, value) = item.map_err(failed("read sessions"))?;
-            let id = session::id(Bytes::from(key)).map_err(damaged("session"))?;
-            sessions.push((
-                id,
-                session::decode(Bytes::from(value)).map_err(damaged("session"))?,
-            ));
-        }
-        Ok(sessions)
-    }
-
-    /// Transactions behind `after` and up to `until`, in order, at most `max`.
-    pub fn history(
-        &self,
-        after: Zxid,
-        until: Zxid,
-        max: usize,
-    ) -> Result<Vec<Arc<Transaction>>, HistoryError> {
-        let read = || -> Result<Vec<Arc<Transaction>>, StoreError> {
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(history::key(after.next()));
-            options.set_iterate_upper_bound(history::key(until.next()));
-            let items =
-                self.db
-                    .iterator_cf_opt(family(&self.db, HISTORY), options, IteratorMode::Start);
-            let mut transactions = Vec::new();
-            for item in items.take(max) {
-                let (key, value) = item.map_err(failed("read history"))?;
-                let transaction = history::decode(Bytes::from(key), Bytes::from(value));
-                transactions.push(Arc::new(transaction.map_err(damaged("history"))?));
-            }
-            Ok(transactions)
-        };
-        let transactions = if after < until { read()? } else { Vec::new() };
-        // Asked for last: what was cut while the iterator went on would be missing above.
-        let floor = self.history.lock().floor();
-        if after < floor {
-            return Err(HistoryError::TooOld {
-                asked: after,
-                floor,
-            });
-        }
-        Ok(transactions)
     }
 
     /// The database itself, for checkpoints.
@@ -298,6 +165,141 @@ impl StateDb {
             keys.next();
         }
         keys.status().map_err(failed("list keys"))
+    }
+}
+
+impl Database for StateDb {
+    fn turn(&self) -> &Mutex<()> {
+        &self.turn
+    }
+
+    fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        read_meta(&self.db, &ReadOptions::default())
+    }
+
+    fn persisted(&self) -> Result<Option<Meta>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        read_meta(&self.db, &options)
+    }
+
+    fn persist(&self) -> Result<(), StoreError> {
+        let families = FAMILIES.map(|name| family(&self.db, name));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db
+            .flush_cfs_opt(&families, &options)
+            .map_err(failed("flush"))
+    }
+
+    fn write(&self, layer: &Arc<Layer>) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put_tree(&mut batch, layer);
+        self.put_sessions(&mut batch, layer);
+        self.put_history(&mut batch, layer);
+        batch.put_cf(
+            family(&self.db, META),
+            meta::STATE,
+            meta::encode(layer.meta()),
+        );
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db
+            .write_opt(batch, &options)
+            .map_err(failed("write a batch"))
+    }
+
+    fn node(&self, path: &str) -> Result<Option<Arc<Node>>, StoreError> {
+        let value = self
+            .db
+            .get_cf(family(&self.db, NODES), node::key(path))
+            .map_err(failed("read a znode"))?;
+        let Some(value) = value else { return Ok(None) };
+        Ok(Some(Arc::new(
+            node::decode(value.into()).map_err(damaged("znode"))?,
+        )))
+    }
+
+    fn each_child(
+        &self,
+        parent: &str,
+        after: Option<&str>,
+        take: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        let prefix = child::prefix(parent);
+        // The least key behind a name is that name with one byte 0 more, which no name holds.
+        let start = after.map_or_else(
+            || prefix.clone(),
+            |after| [&prefix, after.as_bytes(), &[0]].concat(),
+        );
+        self.each_key(CHILDREN, &prefix, &start, |key| {
+            let name = child::name(key, &prefix).ok_or(DecodeError::NotUtf8 { field: "child" })?;
+            Ok(take(name))
+        })
+    }
+
+    fn ephemerals(&self, session: SessionId) -> Result<Vec<Arc<str>>, StoreError> {
+        let (prefix, mut paths) = (ephemeral::prefix(session), Vec::new());
+        self.each_key(EPHEMERALS, &prefix, &prefix, |key| {
+            let path =
+                ephemeral::path(key, session).ok_or(DecodeError::NotUtf8 { field: "ephemeral" })?;
+            paths.push(Arc::from(path));
+            Ok(true)
+        })?;
+        Ok(paths)
+    }
+
+    fn sessions(&self) -> Result<Sessions, StoreError> {
+        let mut sessions = Vec::new();
+        for item in self
+            .db
+            .iterator_cf(family(&self.db, SESSIONS), IteratorMode::Start)
+        {
+            let (key, value) = item.map_err(failed("read sessions"))?;
+            let id = session::id(Bytes::from(key)).map_err(damaged("session"))?;
+            sessions.push((
+                id,
+                session::decode(Bytes::from(value)).map_err(damaged("session"))?,
+            ));
+        }
+        Ok(sessions)
+    }
+
+    fn history(
+        &self,
+        after: Zxid,
+        until: Zxid,
+        max: usize,
+    ) -> Result<Vec<Arc<Transaction>>, HistoryError> {
+        let read = || -> Result<Vec<Arc<Transaction>>, StoreError> {
+            let mut options = ReadOptions::default();
+            options.set_iterate_lower_bound(history::key(after.next()));
+            options.set_iterate_upper_bound(history::key(until.next()));
+            let items =
+                self.db
+                    .iterator_cf_opt(family(&self.db, HISTORY), options, IteratorMode::Start);
+            let mut transactions = Vec::new();
+            for item in items.take(max) {
+                let (key, value) = item.map_err(failed("read history"))?;
+                let transaction = history::decode(Bytes::from(key), Bytes::from(value));
+                transactions.push(Arc::new(transaction.map_err(damaged("history"))?));
+            }
+            Ok(transactions)
+        };
+        let transactions = if after < until { read()? } else { Vec::new() };
+        // Asked for last: what was cut while the iterator went on would be missing above.
+        let floor = self.history.lock().floor();
+        if after < floor {
+            return Err(HistoryError::TooOld {
+                asked: after,
+                floor,
+            });
+        }
+        Ok(transactions)
+    }
+
+    fn checkpoint(&self, folder: &Path) -> Result<Meta, CheckpointError> {
+        checkpoint::make(self, folder)
     }
 }
 

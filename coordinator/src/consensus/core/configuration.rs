@@ -67,6 +67,7 @@ impl Core {
         let number = ready.number();
         self.raw.advance_append_async(ready);
         self.persisted(number);
+        self.handed_out = at.index;
         self.applied(at.index);
     }
 }

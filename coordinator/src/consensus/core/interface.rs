@@ -9,8 +9,10 @@ use crate::consensus::applier::{CheckpointMark, Committed};
 pub enum Patience {
     /// Drawn anew by raft each time, between the election timeout and twice as much.
     Random,
-    /// So many ticks each time; in simulation, from the seed. At least the election timeout.
+    /// So many ticks each time. At least the election timeout.
     Fixed(usize),
+    /// As [`Patience::Random`], but the same each time for the same seed, term, leader and role: in simulation.
+    Seeded(u64),
 }
 
 /// Settings of the core.

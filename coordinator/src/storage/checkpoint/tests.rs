@@ -63,7 +63,7 @@ impl Node {
         let machine = std::cell::RefCell::new(machine);
         let db = write_behind(|with| with(machine.borrow_mut().store_mut())).unwrap();
         let folder = self.base.join("aside");
-        let meta = make(&db, &folder).unwrap();
+        let meta = db.checkpoint(&folder).unwrap();
         assert_eq!(Some(&meta), machine.borrow().store().meta());
         (folder, meta)
     }
@@ -107,7 +107,7 @@ fn a_checkpoint_does_not_move_on_with_its_state() {
     apply(&mut machine.borrow_mut(), "/a");
     let db = write_behind(|with| with(machine.borrow_mut().store_mut())).unwrap();
     let folder = node.base.join("aside");
-    let meta = make(&db, &folder).unwrap();
+    let meta = db.checkpoint(&folder).unwrap();
     apply(&mut machine.borrow_mut(), "/b");
     write_behind(|with| with(machine.borrow_mut().store_mut()))
         .unwrap()

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::state_machine::command::{Command, Create, Op, Origin};
 use crate::state_machine::{EntryBuilder, StateMachine};
-use crate::storage::{HistoryBounds, MemoryStore, checkpoint};
+use crate::storage::{HistoryBounds, MemoryStore, StateDb};
 use crate::tree::{Acl, acl};
 use steps::{Step, every_path, step};
 
@@ -73,7 +73,7 @@ impl Disk {
         self.machine.as_ref().unwrap()
     }
 
-    fn write_behind(&self) -> Arc<StateDb> {
+    fn write_behind(&self) -> Arc<dyn Database> {
         write_behind(|with| with(self.machine().borrow_mut().store_mut())).unwrap()
     }
 
@@ -401,7 +401,7 @@ fn checkpoints_made_while_entries_are_applied_are_whole() {
             let last = done.load(std::sync::atomic::Ordering::Acquire);
             let db = write_behind(|with| with(machine.lock().store_mut())).unwrap();
             let folder = temp.path().join(format!("checkpoint-{round}"));
-            made.push((checkpoint::make(&db, &folder).unwrap(), folder));
+            made.push((db.checkpoint(&folder).unwrap(), folder));
             if last {
                 break;
             }

@@ -1,5 +1,8 @@
 //! The memory twin of [`FileDisk`](super::FileDisk): loses unsynced writes at a crash, tears them, fails
-//! on request, fills up. Its chance comes from a seed.
+//! on request, fills up, rots. Its chance comes from a seed.
+//!
+//! A sync that fails leaves what a page cache leaves: the bytes are read back as written and count as clean, so no
+//! later sync brings them to the disk; which of them are there, chance decides.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +20,25 @@ struct Inode {
     durable: Vec<u8>,
     /// Written since the last sync, as byte ranges.
     dirty: Vec<(usize, usize)>,
+    /// What was written last.
+    last: (usize, usize),
+}
+
+/// A change of names.
+#[derive(Clone, Debug)]
+enum Naming {
+    Add(String, usize),
+    Rename(String, String),
+    Remove(String),
+}
+
+/// What one of the next syncs does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// Fails as a bad disk does.
+    Refused,
+    /// Is never reached.
+    Stopped,
 }
 
 #[derive(Debug)]
@@ -24,10 +46,12 @@ struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
+    /// Since names were synced, in order.
+    namings: Vec<Naming>,
     capacity: u64,
     chance: u64,
-    /// Syncs left until one fails.
-    fail_sync_in: Option<u32>,
+    /// Syncs left until one fails, and how.
+    fail_sync_in: Option<(u32, Failure)>,
     /// Counts crashes: files opened before one are dead.
     epoch: u64,
     syncs: u64,
@@ -54,6 +78,7 @@ impl MemoryDisk {
             inodes: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
+            namings: Vec::new(),
             capacity: u64::MAX,
             chance: seed | 1,
             fail_sync_in: None,
@@ -72,7 +97,17 @@ impl MemoryDisk {
 
     /// The n-th sync of a file from now on fails (1 = the next one).
     pub fn fail_sync_in(&self, syncs: u32) {
-        self.state.lock().fail_sync_in = Some(syncs);
+        self.state.lock().fail_sync_in = Some((syncs, Failure::Refused));
+    }
+
+    /// The process does not live to see the n-th sync of a file from now on: it only seems to fail.
+    pub fn stop_before_sync(&self, syncs: u32) {
+        self.state.lock().fail_sync_in = Some((syncs, Failure::Stopped));
+    }
+
+    /// No sync fails any more.
+    pub fn succeed(&self) {
+        self.state.lock().fail_sync_in = None;
     }
 
     /// How many syncs of files there were.
@@ -80,33 +115,56 @@ impl MemoryDisk {
         self.state.lock().syncs
     }
 
-    /// Loses power: of what was not synced each sector survives by chance, of names not synced all or none.
+    /// The process ends: nothing is lost, but nobody writes to its open files any more.
+    pub fn kill(&self) {
+        let mut state = self.state.lock();
+        state.epoch += 1;
+        state.fail_sync_in = None;
+    }
+
+    /// Loses power: of what was not synced each sector survives by chance; of names not synced all, none, the first
+    /// few, or any.
     pub fn crash(&self) {
         let mut state = self.state.lock();
         state.epoch += 1;
         state.fail_sync_in = None;
-        if state.flip() {
-            state.names = state.durable_names.clone();
-        }
-        state.durable_names = state.names.clone();
+        state.lose_names();
         for at in 0..state.inodes.len() {
             let mut inode = std::mem::take(&mut state.inodes[at]);
-            let mut survived = inode.durable.clone();
-            survived.resize(inode.current.len(), 0);
             for (from, to) in std::mem::take(&mut inode.dirty) {
-                let mut sector = from / SECTOR * SECTOR;
-                while sector < to {
-                    let (start, end) = (sector.max(from), (sector + SECTOR).min(to));
-                    if state.flip() {
-                        survived[start..end].copy_from_slice(&inode.current[start..end]);
-                    }
-                    sector += SECTOR;
-                }
+                state.keep_some(&mut inode, from, to);
             }
-            inode.durable.clone_from(&survived);
-            inode.current = survived;
+            // Also what a failed sync has left in the cache goes.
+            inode.durable.resize(inode.current.len(), 0);
+            inode.current.clone_from(&inode.durable);
             state.inodes[at] = inode;
         }
+    }
+
+    /// One bit of a segment turns that is no part of what was written last: from a torn write it can be told.
+    /// `place` says which.
+    pub fn rot(&self, place: u64) -> Option<(String, usize)> {
+        let mut state = self.state.lock();
+        let is_segment = |name: &&String| name.ends_with(".raftlog") && !name.starts_with("spare-");
+        let segments: Vec<String> = state.names.keys().filter(is_segment).cloned().collect();
+        let (newest, older) = segments.split_last()?;
+        let end = |name: &String| state.inodes[state.names[name]].last;
+        let mut rooms: Vec<(String, usize)> = older
+            .iter()
+            .map(|name| (name.clone(), end(name).1))
+            .collect();
+        rooms.push((newest.clone(), end(newest).0));
+        if end(newest).1 == 0 {
+            return None;
+        }
+        rooms.retain(|(_, room)| *room > 0);
+        let (name, room) = rooms.get(place as usize % rooms.len().max(1))?.clone();
+        let position = (place >> 8) as usize % room;
+        let inode = state.names[&name];
+        let bit = 1 << (place >> 4 & 7);
+        state.inodes[inode].current[position] ^= bit;
+        state.inodes[inode].durable[position] ^= bit;
+        Some((name, position))
     }
 
     /// Inverts one bit, as a failing disk would.
@@ -121,6 +179,11 @@ impl MemoryDisk {
 }
 
 impl State {
+    fn name(&mut self, naming: Naming) {
+        naming.clone().apply(&mut self.names);
+        self.namings.push(naming);
+    }
+
     fn flip(&mut self) -> bool {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
@@ -128,11 +191,60 @@ impl State {
         self.chance >> 33 & 1 == 1
     }
 
+    /// Each sector of a range reaches the disk, or does not.
+    fn keep_some(&mut self, inode: &mut Inode, from: usize, to: usize) {
+        inode.durable.resize(inode.current.len(), 0);
+        let mut sector = from / SECTOR * SECTOR;
+        while sector < to {
+            let (start, end) = (sector.max(from), (sector + SECTOR).min(to));
+            if self.flip() {
+                inode.durable[start..end].copy_from_slice(&inode.current[start..end]);
+            }
+            sector += SECTOR;
+        }
+    }
+
+    fn lose_names(&mut self) {
+        let (any_order, early) = (self.flip() && self.flip(), self.flip());
+        let mut names = self.durable_names.clone();
+        let mut goes_on = true;
+        for naming in std::mem::take(&mut self.namings) {
+            let survives = match any_order {
+                true => self.flip(),
+                false => goes_on && (!early || self.flip()),
+            };
+            goes_on &= survives;
+            if survives {
+                naming.apply(&mut names);
+            }
+        }
+        self.names.clone_from(&names);
+        self.durable_names = names;
+    }
+
     fn used(&self) -> u64 {
         self.names
             .values()
             .map(|&inode| self.inodes[inode].current.len() as u64)
             .sum()
+    }
+}
+
+impl Naming {
+    fn apply(self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Naming::Add(name, inode) => {
+                names.insert(name, inode);
+            }
+            Naming::Rename(from, to) => {
+                if let Some(inode) = names.remove(&from) {
+                    names.insert(to, inode);
+                }
+            }
+            Naming::Remove(name) => {
+                names.remove(&name);
+            }
+        }
     }
 }
 
@@ -168,8 +280,9 @@ impl Disk for MemoryDisk {
             current: vec![0; length],
             durable: vec![0; length],
             dirty: Vec::new(),
+            last: (0, 0),
         });
-        state.names.insert(name.to_owned(), inode);
+        state.name(Naming::Add(name.to_owned(), inode));
         Ok(MemoryFile {
             state: self.state.clone(),
             inode,
@@ -179,23 +292,26 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        let inode = state.names.remove(from).ok_or_else(missing)?;
-        state.names.insert(to.to_owned(), inode);
+        if !state.names.contains_key(from) {
+            return Err(missing());
+        }
+        state.name(Naming::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.state
-            .lock()
-            .names
-            .remove(name)
-            .map(|_| ())
-            .ok_or_else(missing)
+        let mut state = self.state.lock();
+        if !state.names.contains_key(name) {
+            return Err(missing());
+        }
+        state.name(Naming::Remove(name.to_owned()));
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state.lock();
         state.durable_names = state.names.clone();
+        state.namings.clear();
         Ok(())
     }
 
@@ -235,6 +351,7 @@ impl DiskFile for MemoryFile {
         }
         inode.current[start..end].copy_from_slice(bytes);
         inode.dirty.push((start, end));
+        inode.last = (start, end);
         Ok(())
     }
 
@@ -242,10 +359,18 @@ impl DiskFile for MemoryFile {
         let mut state = self.state.lock();
         self.alive(&state)?;
         state.syncs += 1;
-        if let Some(left) = state.fail_sync_in.as_mut() {
+        if let Some((left, failure)) = state.fail_sync_in.as_mut() {
             *left = left.saturating_sub(1);
             if *left == 0 {
+                let failure = *failure;
                 state.fail_sync_in = None;
+                if failure == Failure::Refused {
+                    let mut inode = std::mem::take(&mut state.inodes[self.inode]);
+                    for (from, to) in std::mem::take(&mut inode.dirty) {
+                        state.keep_some(&mut inode, from, to);
+                    }
+                    state.inodes[self.inode] = inode;
+                }
                 return Err(io::Error::other("input/output error"));
             }
         }
@@ -253,6 +378,7 @@ impl DiskFile for MemoryFile {
             current,
             durable,
             dirty,
+            ..
         } = &mut state.inodes[self.inode];
         durable.resize(current.len(), 0);
         for (start, end) in dirty.drain(..) {

@@ -30,6 +30,8 @@ use std::io;
 
 use raft::eraftpb::{Entry, HardState};
 
+use crate::mutants::{self, Mutant};
+
 pub use ballast::{Ballast, Space};
 pub use disk::{Disk, DiskFile, FileDisk, free_bytes};
 pub use memory::MemoryDisk;
@@ -312,10 +314,12 @@ impl<D: Disk> RaftLog<D> {
             .file
             .write_at(start, &scratch)
             .map_err(|e| LogError::io("write", &active.name, e))?;
-        active
-            .file
-            .sync()
-            .map_err(|e| LogError::io("fdatasync", &active.name, e))?;
+        if !mutants::is(Mutant::LogUnsynced) {
+            active
+                .file
+                .sync()
+                .map_err(|e| LogError::io("fdatasync", &active.name, e))?;
+        }
         self.position = start + scratch.len() as u64;
         self.sequence += 1;
         if let Some(last) = batch.entries.last() {
