@@ -7,6 +7,7 @@
 //! - `node`: `core` together with the forwarder, the leader's batches, read indexes, session reports and
 //!   expiry. One input in, effects out. The simulation in `tests/sim` runs exactly this.
 //! - `membership`: who is a member, and how one that lost its disk gets its place back.
+//! - `checkpoints`: which folder holds the checkpoint that raft announces.
 //! - `founding`: whether a node that is new begins an ensemble or comes to one that exists.
 //! - `driver`: the threads that feed it (raft, log, apply) and carry its effects out; `transport` and `bulk`:
 //!   its links to the other nodes.
@@ -22,6 +23,7 @@ mod agreement;
 mod applier;
 mod bulk;
 mod campaign;
+pub mod checkpoints;
 mod config;
 pub mod core;
 mod driver;

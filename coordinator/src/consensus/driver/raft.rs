@@ -16,6 +16,7 @@ use super::beginning::Beginning;
 use super::{ApplyJob, Event, LogJob};
 use crate::consensus::applier::{Fatal, NotDone, Unanswered};
 use crate::consensus::bulk::{self, Arrived};
+use crate::consensus::checkpoints::Checkpoints;
 use crate::consensus::config::ConsensusConfig;
 use crate::consensus::handle::{ReadIndexError, Shared};
 use crate::consensus::membership::server_of;
@@ -55,8 +56,7 @@ pub struct RaftThread {
     tick_length: Duration,
     readers: HashMap<u64, oneshot::Sender<Result<u64, ReadIndexError>>>,
     next_reader: u64,
-    /// Number of the checkpoint folder in use.
-    checkpoint: u64,
+    checkpoints: Checkpoints,
     stopping: Option<Stopping>,
     fatal: Option<Fatal>,
 }
@@ -86,7 +86,7 @@ impl RaftThread {
             tick_length: Duration::from_millis(config.tick_ms),
             readers: HashMap::new(),
             next_reader: 0,
-            checkpoint: 0,
+            checkpoints: Checkpoints::default(),
             stopping: None,
             fatal: None,
         }
@@ -223,7 +223,13 @@ impl RaftThread {
                 say_space(space);
                 self.node.handle(now, NodeInput::SpaceLow(space.low));
             }
-            Event::Node(input) => self.node.handle(now, *input),
+            Event::Node(input) => {
+                if let NodeInput::Checkpoint(_) = &*input {
+                    let former = self.checkpoints.made();
+                    self.remove_checkpoint(former);
+                }
+                self.node.handle(now, *input);
+            }
             Event::Failed => return false,
             Event::Stop { gently, stopped } => return self.stop(gently, stopped),
         }
@@ -347,11 +353,12 @@ impl RaftThread {
             self.unanswered.unknown(&effects.unknown);
         }
         if effects.drop_checkpoint {
-            let _ = fs::remove_dir_all(self.checkpoint_folder());
+            let dropped = self.checkpoints.dropped();
+            self.remove_checkpoint(dropped);
         }
         if effects.make_checkpoint {
-            self.checkpoint += 1;
-            self.to_apply(ApplyJob::Checkpoint(self.checkpoint_folder()));
+            let number = self.checkpoints.begin();
+            self.to_apply(ApplyJob::Checkpoint(self.checkpoint_folder(number)));
         }
         for message in effects.snapshots {
             self.send_checkpoint(message);
@@ -370,20 +377,31 @@ impl RaftThread {
         }
     }
 
-    fn checkpoint_folder(&self) -> PathBuf {
-        self.links
-            .aside
-            .join(format!("checkpoint-{}", self.checkpoint))
+    fn checkpoint_folder(&self, number: u64) -> PathBuf {
+        self.links.aside.join(format!("checkpoint-{number}"))
+    }
+
+    /// A transfer that still reads it fails, and begins again with a newer one.
+    fn remove_checkpoint(&self, number: Option<u64>) {
+        if let Some(number) = number {
+            // A leftover goes at the next start.
+            let _ = fs::remove_dir_all(self.checkpoint_folder(number));
+        }
     }
 
     fn send_checkpoint(&self, message: Message) {
-        let (to, folder) = (message.to, self.checkpoint_folder());
+        let to = message.to;
+        let announced = self.checkpoints.announced();
+        let folder = announced.map(|number| self.checkpoint_folder(number));
         let (identity, events) = (self.links.identity.clone(), self.links.events.clone());
         let address = self.links.bulk_addresses.get(&server_of(to)).cloned();
         let transfer = move || {
-            let result = match address {
-                Some(address) => bulk::send(&identity, to, &address, message, &folder),
-                None => Err(std::io::Error::other("its address is not known")),
+            let result = match (address, folder) {
+                (Some(address), Some(folder)) => {
+                    bulk::send(&identity, to, &address, message, &folder)
+                }
+                (None, _) => Err(std::io::Error::other("its address is not known")),
+                (_, None) => Err(std::io::Error::other("it was dropped meanwhile")),
             };
             if let Err(error) = &result {
                 tracing::warn!(to, %error, "a checkpoint could not be sent");

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::record::{self, Position, Record, SEGMENT_HEADER_BYTES, VERSION};
 use super::{Disk, DiskFile, LogError, LogOptions, RaftLog, Recovered, Segment, segment_name};
+use crate::mutants::{self, Mutant};
 
 /// The log as replayed so far.
 #[derive(Default)]
@@ -18,6 +19,8 @@ struct Tail {
     position: u64,
     sequence: u64,
     highest: u64,
+    /// Where its last write began: that of its last record, or of the header together with the first one.
+    last_write: u64,
 }
 
 pub fn recover<D: Disk>(disk: D, options: LogOptions) -> Result<(RaftLog<D>, Recovered), LogError> {
@@ -55,20 +58,31 @@ pub fn recover<D: Disk>(disk: D, options: LogOptions) -> Result<(RaftLog<D>, Rec
         scratch: Vec::new(),
     };
     let mut replay = Replay::default();
+    let mut last_write = (0, Vec::new());
     for (at, &generation) in generations.iter().enumerate() {
         let newest = at + 1 == generations.len();
-        if let Some((segment, tail)) = read_segment(&log.disk, generation, newest, &mut replay)? {
+        if let Some((segment, tail, bytes)) =
+            read_segment(&log.disk, generation, newest, &mut replay)?
+        {
+            last_write = (tail.last_write, bytes);
             log.next_generation = generation + 1;
             log.position = tail.position;
             log.sequence = tail.sequence;
             log.segments.push_back(segment);
         }
     }
-    finish(&mut log, &replay.recovered)?;
+    finish(&mut log, &replay.recovered, &last_write)?;
     Ok((log, replay.recovered))
 }
 
-fn finish<D: Disk>(log: &mut RaftLog<D>, recovered: &Recovered) -> Result<(), LogError> {
+/// Makes what was read durable. Reading and syncing is not enough: a sync that failed in a former life of this
+/// process leaves bytes in the page cache that count as clean and are not on the disk. It can only be the last
+/// write of all, since none follows on a failed one; so that is written again.
+fn finish<D: Disk>(
+    log: &mut RaftLog<D>,
+    recovered: &Recovered,
+    (last_write, bytes): &(u64, Vec<u8>),
+) -> Result<(), LogError> {
     log.last = recovered
         .entries
         .last()
@@ -91,6 +105,12 @@ fn finish<D: Disk>(log: &mut RaftLog<D>, recovered: &Recovered) -> Result<(), Lo
         });
     }
     // A process that died between write and sync leaves records only the page cache knows.
+    if !mutants::is(Mutant::CacheTrusted) {
+        active
+            .file
+            .write_at(*last_write, bytes)
+            .map_err(|e| LogError::io("write", &active.name, e))?;
+    }
     active
         .file
         .sync()
@@ -117,7 +137,8 @@ fn reclaim<D: Disk>(
         .map_err(|e| LogError::io("removal", name, e))
 }
 
-type Opened<F> = Option<(Segment<F>, Tail)>;
+/// With the bytes of the last write.
+type Opened<F> = Option<(Segment<F>, Tail, Vec<u8>)>;
 
 fn read_segment<D: Disk>(
     disk: &D,
@@ -175,7 +196,10 @@ fn read_segment<D: Disk>(
         bytes: bytes.len() as u64,
         highest: tail.highest,
     };
-    Ok(Some((segment, tail)))
+    let end = (tail.position as usize).min(bytes.len());
+    let last_write = bytes.get(tail.last_write as usize..end);
+    let last_write = last_write.map_or_else(Vec::new, <[u8]>::to_vec);
+    Ok(Some((segment, tail, last_write)))
 }
 
 /// Replays the good records of a segment, up to the first that is none.
@@ -190,6 +214,7 @@ fn read_records(
         position: 0,
         sequence: 0,
         highest,
+        last_write: 0,
     };
     while let Some(record) = bytes
         .get(at..)
@@ -203,6 +228,9 @@ fn read_records(
             return Err((at, reason));
         }
         let bytes = record.bytes;
+        if tail.sequence > 0 {
+            tail.last_write = at as u64;
+        }
         tail.sequence += 1;
         tail.highest = tail
             .highest

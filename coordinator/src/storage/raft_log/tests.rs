@@ -187,6 +187,30 @@ fn a_failed_sync_is_never_retried() {
     assert!(matches!(log.append(&batch), Err(LogError::Poisoned)));
 }
 
+/// As after `kill -9` of a process whose disk failed: the page cache shows what is not on the disk.
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again() {
+    for seed in 0..200 {
+        let disk = MemoryDisk::new(seed);
+        let (mut log, _) = open(&disk);
+        append(&mut log, 1, &entries(1, 1, 1, 700));
+        disk.fail_sync_in(1);
+        let batch = Batch {
+            hard_state: &hard_state(1, 1, 0),
+            previous_term: 1,
+            entries: &entries(2, 1, 1, 2_000),
+        };
+        assert!(log.append(&batch).is_err());
+        drop(log);
+        disk.kill();
+        let (mut log, found) = open(&disk);
+        assert_eq!(found.entries.len(), 2, "seed {seed}");
+        append(&mut log, 1, &entries(3, 1, 1, 100));
+        disk.crash();
+        assert_eq!(open(&disk).1.entries.len(), 3, "seed {seed}");
+    }
+}
+
 #[test]
 fn damage_before_good_records_stops_the_replica() {
     let disk = MemoryDisk::new(1);
