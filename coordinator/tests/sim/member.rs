@@ -1,448 +1,334 @@
-//! One node: the real `Node`, `RaftLog` and `StateMachine`; its disk, threads and clients are simulated.
+//! One member: the real `Node`, `RaftLog`, overlay and state machine; its disk, threads and clients are simulated.
+//!
+//! - `raft_side`: the raft thread; `log_side`: the log thread; `apply_side`: the apply and flush threads, and what
+//!   clients see of them.
 
-use std::collections::{BTreeMap, VecDeque};
+pub mod apply_side;
+pub mod log_side;
+pub mod raft_side;
 
 use prost011::Message as _;
 use raft::eraftpb::ConfState;
-use zweig_coordinator::consensus::core::{Core, CoreConfig, Install, Patience, Persist};
+use zweig_coordinator::consensus::Position;
+use zweig_coordinator::consensus::core::{Core, CoreConfig, Patience};
 use zweig_coordinator::consensus::membership::raft_id;
-use zweig_coordinator::consensus::node::{Effects, Node, NodeConfig, NodeInput, Now, Start};
-use zweig_coordinator::consensus::pending::Pending;
-use zweig_coordinator::consensus::{
-    CheckpointMark, Committed, CommittedData, Feedback, LiveSession, Position, SessionUpdate,
-};
-use zweig_coordinator::session::SessionId;
-use zweig_coordinator::state_machine::{Outcome, SessionChange, StateMachine};
-use zweig_coordinator::storage::raft_log::{LogOptions, MemoryDisk, RaftLog};
-use zweig_coordinator::storage::{HistoryBounds, MemoryStore, Store};
+use zweig_coordinator::consensus::node::{Node, NodeConfig, NodeInput, Now, Start};
+use zweig_coordinator::mutants::{self, Mutant};
+use zweig_coordinator::session::report::grace_ms;
+use zweig_coordinator::storage::raft_log::{LogError, LogOptions, MemoryDisk, RaftLog};
+use zweig_coordinator::storage::{HistoryBounds, MemoryDb, MemoryFolders, MemoryStates};
 
-use crate::chance::Chance;
-use crate::checks::Checks;
-use crate::client::Client;
+use crate::agenda::{Event, What};
+use crate::clients::{Clients, SESSION_TIMEOUT_MS};
+use crate::clock::Clock;
+use crate::env::Env;
+use crate::fault::{End, Step};
+use apply_side::ApplySide;
+use log_side::LogSide;
+use raft_side::RaftSide;
 
-pub const TICK_MS: u64 = 5;
-const ELECTION_TICKS: usize = 60;
 pub const REPORT_PERIOD_MS: u64 = 250;
-const ERA_MS: i64 = 1_700_000_000_000;
+const ELECTION_MS: u64 = 300;
+const HEARTBEAT_MS: u64 = 50;
+/// How often clients' deadlines are looked at.
+const WATCH_US: u64 = 100_000;
+/// A round of the raft thread may wait for more to come.
+const ROUND_US: u64 = 600;
 
-/// What survives a crash.
+/// How slow a machine is: longest times, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub sync_ms: u64,
+    pub apply_ms: u64,
+    pub flush_ms: u64,
+}
+
+/// As on a good day.
+pub const BRISK: Pace = Pace {
+    sync_ms: 2,
+    apply_ms: 1,
+    flush_ms: 100,
+};
+
+/// An end that waits for its step.
+#[derive(Clone, Copy, Debug)]
+pub struct Armed {
+    pub step: Step,
+    pub left: u8,
+    pub end: End,
+    pub down_ms: u64,
+}
+
+/// What survives the end of a process, and the process.
 pub struct Member {
     /// The N of `server.N`.
     pub id: u64,
     /// Raised with each loss of the disk.
     pub incarnation: u64,
     pub disk: MemoryDisk,
-    /// The state as last flushed.
-    pub durable: MemoryStore,
+    pub states: MemoryStates,
+    pub folders: MemoryFolders,
     pub boot: u64,
-    /// How wrong its clock is, milliseconds.
-    pub skew_ms: i64,
+    /// Counts the ends of processes.
+    pub fall: u32,
+    pub clock: Clock,
+    pub pace: Pace,
+    pub paused_until_us: u64,
+    pub armed: Option<Armed>,
+    /// The armed end's step has come.
+    pub struck: Option<Armed>,
+    /// Bits of its log have turned.
+    pub rotten: bool,
+    /// Writes that were done through its former lives.
+    done_before: u64,
     pub up: Option<Up>,
-    pub paused_until: u64,
-    pub restart_at: u64,
-    /// Longest sync, milliseconds.
-    pub sync_ms: u64,
-    /// Longest application of a batch, milliseconds.
-    pub apply_ms: u64,
-}
-
-enum LogWork {
-    Persist(Vec<Persist>),
-    Cut(u64),
-    Reset(Install, Vec<LiveSession>, u64),
-}
-
-enum ApplyWork {
-    Apply(Vec<Committed>),
-    Install(Install, Box<MemoryStore>),
-    Checkpoint,
 }
 
 /// A running process.
 pub struct Up {
-    pub node: Node,
-    log: RaftLog<MemoryDisk>,
-    pub machine: StateMachine<MemoryStore>,
-    log_queue: VecDeque<LogWork>,
-    log_busy: Option<(u64, Vec<LogWork>)>,
-    apply_queue: VecDeque<ApplyWork>,
-    apply_ready_at: u64,
-    pub checkpoint: Option<Box<MemoryStore>>,
-    next_tick: u64,
-    pub client: Client,
-    /// Readers: the lowest index that would be right.
-    pub readers: BTreeMap<u64, u64>,
-    pub next_reader: u64,
-    /// Something happened since the last effects.
-    pub stirred: bool,
+    pub raft: RaftSide,
+    pub log: LogSide,
+    pub apply: ApplySide,
+    pub clients: Clients,
 }
 
-fn empty_state() -> MemoryStore {
-    MemoryStore::new(HistoryBounds {
+fn empty_states(folders: &MemoryFolders) -> MemoryStates {
+    let bounds = HistoryBounds {
         max_age_ms: 1_000,
         max_bytes: 64 << 10,
-    })
-}
-
-fn live(id: SessionId, attach: u64, timeout_ms: u32) -> LiveSession {
-    LiveSession {
-        session: id,
-        attach,
-        timeout_ms,
-    }
-}
-
-fn live_sessions(machine: &StateMachine<MemoryStore>) -> Vec<LiveSession> {
-    machine
-        .sessions()
-        .map(|(id, state)| live(id, state.attach, state.timeout_ms))
-        .collect()
+    };
+    MemoryStates::new(MemoryDb::new(bounds, folders.clone()))
 }
 
 impl Member {
-    pub fn new(id: u64, seed: u64, skew_ms: i64) -> Self {
+    pub fn new(id: u64, seed: u64, clock: Clock) -> Self {
+        let folders = MemoryFolders::default();
         Self {
             id,
             incarnation: 0,
             disk: MemoryDisk::new(seed),
-            durable: empty_state(),
+            states: empty_states(&folders),
+            folders,
             boot: 0,
-            skew_ms,
+            fall: 0,
+            clock,
+            pace: BRISK,
+            paused_until_us: 0,
+            armed: None,
+            struck: None,
+            rotten: false,
+            done_before: 0,
             up: None,
-            paused_until: 0,
-            restart_at: 0,
-            sync_ms: 3,
-            apply_ms: 3,
         }
     }
 
-    pub fn now(&self, ms: u64) -> Now {
-        Now {
-            ms,
-            wall_ms: ERA_MS + self.skew_ms + ms as i64,
-        }
+    pub fn place(&self) -> u8 {
+        self.id as u8 - 1
     }
 
-    pub fn start(&mut self, ms: u64, size: u64, chance: &mut Chance) {
-        self.boot += 1;
-        let machine = StateMachine::open(self.durable.clone()).unwrap();
-        let options = LogOptions {
-            segment_bytes: 32 << 10,
-            spares: 1,
-        };
-        let (mut log, recovered) = RaftLog::open(self.disk.clone(), options).unwrap();
-        let applied = machine.applied();
-        let applied = Position {
-            index: applied.index,
-            term: applied.term,
-        };
-        let recovered = log.reconcile(recovered, applied).unwrap();
-        let patience =
-            Patience::Fixed(ELECTION_TICKS + chance.below(ELECTION_TICKS as u64) as usize);
-        let config = CoreConfig {
-            node: self.raft_id(),
-            tick_ms: TICK_MS,
-            election_ticks: ELECTION_TICKS,
-            heartbeat_ticks: 6,
-            patience,
-        };
-        let conf_state = match machine.conf_state() {
-            Some(bytes) => ConfState::decode(bytes.as_ref()).unwrap(),
-            None if self.incarnation > 0 => ConfState::default(),
-            None => ConfState::from(((1..=size).collect::<Vec<u64>>(), vec![])),
-        };
-        let core = Core::new(config, recovered, conf_state, applied).unwrap();
-        let config = NodeConfig {
-            node: self.raft_id(),
-            servers: (1..=size).map(|server| (server, true)).collect(),
-            met: BTreeMap::new(),
-            boot: self.boot,
-            tick_ms: TICK_MS,
-            report_period_ms: REPORT_PERIOD_MS,
-            forward_deadline_ms: 3_000,
-            read_index_deadline_ms: 3_000,
-            entry_bytes: 2 << 10,
-            log_reserve_bytes: 24 << 10,
-        };
-        let node = Node::new(
-            config,
-            core,
-            Start {
-                term: applied.term,
-                digest: machine.applied().digest.0,
-                sessions: &live_sessions(&machine),
-            },
-            self.now(ms),
-        );
-        self.up = Some(Up {
-            node,
-            log,
-            machine,
-            log_queue: VecDeque::new(),
-            log_busy: None,
-            apply_queue: VecDeque::new(),
-            apply_ready_at: 0,
-            checkpoint: None,
-            next_tick: ms,
-            client: Client::new(self.id, self.boot),
-            readers: BTreeMap::new(),
-            next_reader: 0,
-            stirred: true,
-        });
+    pub fn now(&self, env: &Env) -> Now {
+        self.clock.now(env.now_us())
     }
 
     pub fn raft_id(&self) -> u64 {
         raft_id(self.id, self.incarnation)
     }
 
-    /// Loses its disk while it is down; what comes back is a new incarnation.
+    /// Writes that were done through it.
+    pub fn done(&self) -> u64 {
+        self.done_before + self.up.as_ref().map_or(0, |up| up.clients.done)
+    }
+
+    /// Something of this life becomes due.
+    pub fn later(&self, env: &mut Env, us: u64, what: What) {
+        let event = Event::Member {
+            at: self.place(),
+            boot: self.boot as u32,
+            what,
+        };
+        env.agenda.put_in(us, event);
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// When the log can't be opened.
+    pub fn start(&mut self, env: &mut Env) -> Result<(), LogError> {
+        self.boot += 1;
+        self.clock.boot(env.now_us());
+        let apply = ApplySide::open(&self.states, (self.id, self.boot));
+        let options = LogOptions {
+            segment_bytes: 32 << 10,
+            spares: 1,
+        };
+        let (mut log, recovered) = RaftLog::open(self.disk.clone(), options)?;
+        let applied = apply.applied();
+        let recovered = log.reconcile(recovered, applied)?;
+        let conf_state = match apply.conf_state() {
+            Some(bytes) => ConfState::decode(bytes.as_slice()).unwrap(),
+            None if self.incarnation > 0 => ConfState::default(),
+            None => ConfState::from(((1..=env.size).collect::<Vec<u64>>(), vec![])),
+        };
+        let core = Core::new(self.core_config(env), recovered, conf_state, applied).unwrap();
+        let node = self.node(env, core, &apply, applied);
+        self.up = Some(Up {
+            raft: RaftSide::new(node),
+            log: LogSide::new(log),
+            apply,
+            clients: Clients::new(self.id, self.boot),
+        });
+        let period_us = self.pace.flush_ms.max(1) * 1_000;
+        let delays = [
+            (What::Tick, self.tick_us(env)),
+            (What::Flush, period_us),
+            (What::Space, 1_000_000),
+            (What::Clients, 1_000 * env.load_ms),
+            (What::Watch, WATCH_US),
+        ];
+        for (what, us) in delays {
+            let us = env.chance.below(us);
+            self.later(env, us, what);
+        }
+        Ok(())
+    }
+
+    fn core_config(&self, env: &mut Env) -> CoreConfig {
+        CoreConfig {
+            node: self.raft_id(),
+            tick_ms: env.tick_ms,
+            election_ticks: (ELECTION_MS / env.tick_ms) as usize,
+            heartbeat_ticks: (HEARTBEAT_MS / env.tick_ms) as usize,
+            patience: Patience::Seeded(env.chance.next()),
+        }
+    }
+
+    fn node(&self, env: &Env, core: Core, apply: &ApplySide, applied: Position) -> Node {
+        let config = NodeConfig {
+            node: self.raft_id(),
+            servers: (1..=env.size).map(|server| (server, true)).collect(),
+            met: Default::default(),
+            boot: self.boot,
+            tick_ms: env.tick_ms,
+            report_period_ms: REPORT_PERIOD_MS,
+            forward_deadline_ms: 3_000,
+            read_index_deadline_ms: 3_000,
+            entry_bytes: 2 << 10,
+            log_reserve_bytes: 24 << 10,
+        };
+        let start = Start {
+            term: applied.term,
+            digest: apply.digest(),
+            sessions: &apply.sessions(),
+        };
+        Node::new(config, core, start, self.now(env))
+    }
+
+    fn tick_us(&self, env: &Env) -> u64 {
+        self.clock.true_us(1_000 * env.tick_ms)
+    }
+
+    /// The machine's disks are gone while it is down; what comes back is a new incarnation.
     pub fn lose_disk(&mut self, seed: u64) {
         assert!(self.up.is_none());
-        self.incarnation += 1;
-        self.disk = MemoryDisk::new(seed);
-        self.durable = empty_state();
-    }
-
-    /// Loses power, perhaps in the middle of a write.
-    pub fn crash(&mut self, chance: &mut Chance) {
-        let Some(mut up) = self.up.take() else { return };
-        if let Some((_, work)) = up.log_busy.take() {
-            self.disk.fail_sync_in(1 + chance.below(3) as u32);
-            for job in work {
-                let LogWork::Persist(list) = job else { break };
-                let mut pending = Pending::default();
-                list.into_iter().for_each(|persist| pending.add(persist));
-                if pending.flush(&mut up.log).is_err() {
-                    break;
-                }
-            }
+        if !mutants::is(Mutant::RaftIdUsedTwice) {
+            self.incarnation += 1;
         }
-        drop(up);
-        self.disk.crash();
+        self.disk = MemoryDisk::new(seed);
+        self.states = empty_states(&self.folders);
+        self.rotten = false;
     }
 
-    pub fn is_awake(&self, now: u64) -> bool {
-        self.up.is_some() && now >= self.paused_until
+    /// Ends the process, perhaps in the middle of a write.
+    pub fn end(&mut self, env: &mut Env, end: End) {
+        let Some(up) = self.up.take() else { return };
+        self.fall += 1;
+        self.armed = None;
+        self.struck = None;
+        self.paused_until_us = 0;
+        self.done_before += up.clients.done;
+        up.log.interrupt(env, &self.disk);
+        self.cease(env, end);
+    }
+
+    /// What a process that is not there any more leaves on its disks.
+    pub fn cease(&mut self, env: &mut Env, end: End) {
+        match end {
+            End::Killed => self.disk.kill(),
+            End::PowerLost => self.disk.crash(),
+        }
+        // The database's own memory goes with the process, whichever way it ends.
+        let layers = self.states.current().layers_behind();
+        let survivors = match layers {
+            0 => 0,
+            layers => env.chance.below(layers as u64 + 1) as usize,
+        };
+        env.run.layers_lost += (layers - survivors) as u64;
+        self.states.crash(survivors);
+    }
+
+    /// Whether the process ends here, since a fault asked for it: then nothing behind this step happens.
+    pub fn ends_at(&mut self, step: Step) -> bool {
+        if self.struck.is_some() {
+            return true;
+        }
+        let Some(armed) = self.armed.as_mut().filter(|armed| armed.step == step) else {
+            return false;
+        };
+        armed.left = armed.left.saturating_sub(1);
+        if armed.left == 0 {
+            self.struck = self.armed.take();
+        }
+        self.struck.is_some()
     }
 
     /// Hands an input to the node.
-    pub fn handle(&mut self, ms: u64, input: NodeInput) {
-        let now = self.now(ms);
+    pub fn handle(&mut self, env: &mut Env, input: NodeInput) {
+        let now = self.now(env);
+        let Some(up) = &mut self.up else { return };
+        up.raft.node.handle(now, input);
+        if std::mem::replace(&mut up.raft.stirred, true) {
+            return;
+        }
+        let us = match env.chance.once_in(8) {
+            true => env.chance.below(ROUND_US),
+            false => 0,
+        };
+        match us {
+            0 => up.raft.due = true,
+            us => self.later(env, us, What::Round),
+        }
+    }
+
+    pub fn tick(&mut self, env: &mut Env) {
+        let us = self.tick_us(env);
+        self.later(env, us, What::Tick);
+        self.handle(env, NodeInput::Tick);
+    }
+
+    /// Its clients do something.
+    pub fn clients(&mut self, env: &mut Env) {
+        let us = 1 + env.chance.below(2_000 * env.load_ms);
+        self.later(env, us, What::Clients);
+        let now = self.now(env);
+        let Some(up) = &mut self.up else { return };
+        let in_flight = up.raft.node.in_flight();
+        let inputs = up.clients.act(env, now, in_flight);
+        inputs.into_iter().for_each(|input| self.handle(env, input));
+    }
+
+    /// Time goes by for its clients.
+    pub fn watch(&mut self, env: &mut Env) {
+        self.later(env, WATCH_US, What::Watch);
+        let (now, in_touch) = (self.now(env), self.is_in_touch(env));
         if let Some(up) = &mut self.up {
-            up.node.handle(now, input);
-            up.stirred = true;
+            up.clients.time(env, now, in_touch);
         }
     }
 
-    pub fn tick(&mut self, ms: u64) {
-        let now = self.now(ms);
-        let Some(up) = &mut self.up else { return };
-        if ms >= up.next_tick {
-            up.next_tick = ms + TICK_MS;
-            up.node.handle(now, NodeInput::Tick);
-            if up.node.wants_heard(now) {
-                up.node.handle(now, NodeInput::Heard(up.client.heard()));
-            }
-            up.stirred = true;
-        }
+    /// Whether this member may answer its clients.
+    pub fn is_in_touch(&self, env: &Env) -> bool {
+        let grace_ms = grace_ms(u64::from(SESSION_TIMEOUT_MS), REPORT_PERIOD_MS);
+        let reported_ms = self.up.as_ref().and_then(|up| up.raft.node.reported_ms());
+        reported_ms.is_some_and(|reported_ms| self.now(env).ms <= reported_ms + grace_ms)
     }
-
-    pub fn effects(&mut self, ms: u64) -> Effects {
-        let now = self.now(ms);
-        let Some(up) = &mut self.up else {
-            return Effects::default();
-        };
-        up.stirred = false;
-        up.node.effects(now)
-    }
-
-    /// Gives the threads their work.
-    pub fn queue(&mut self, effects: &mut Effects, arrived: Option<Box<MemoryStore>>) {
-        let Some(up) = &mut self.up else { return };
-        if !effects.persist.is_empty() {
-            up.log_queue
-                .push_back(LogWork::Persist(std::mem::take(&mut effects.persist)));
-        }
-        if !effects.committed.is_empty() {
-            up.apply_queue
-                .push_back(ApplyWork::Apply(std::mem::take(&mut effects.committed)));
-        }
-        if let Some(install) = effects.install.take() {
-            up.apply_queue.push_back(ApplyWork::Install(
-                install,
-                arrived.expect("it has just arrived"),
-            ));
-        }
-        if let Some(index) = effects.cut {
-            up.log_queue.push_back(LogWork::Cut(index));
-        }
-        if effects.make_checkpoint {
-            up.apply_queue.push_back(ApplyWork::Checkpoint);
-        }
-        if effects.drop_checkpoint {
-            up.checkpoint = None;
-        }
-    }
-
-    /// The log thread: begins a sync, or ends one.
-    pub fn run_log(&mut self, ms: u64, chance: &mut Chance) {
-        let Some(up) = &mut self.up else { return };
-        if let Some((_, work)) = up.log_busy.take_if(|(until, _)| ms >= *until) {
-            let mut inputs = Vec::new();
-            let mut pending = Pending::default();
-            for job in work {
-                match job {
-                    LogWork::Persist(list) => {
-                        list.into_iter().for_each(|persist| pending.add(persist))
-                    }
-                    LogWork::Cut(index) => {
-                        inputs.extend(
-                            pending
-                                .flush(&mut up.log)
-                                .unwrap()
-                                .map(NodeInput::Persisted),
-                        );
-                        up.log.cut(index).unwrap();
-                    }
-                    LogWork::Reset(install, sessions, digest) => {
-                        inputs.extend(
-                            pending
-                                .flush(&mut up.log)
-                                .unwrap()
-                                .map(NodeInput::Persisted),
-                        );
-                        up.log.reset(install.mark.at, &install.hard_state).unwrap();
-                        inputs.push(NodeInput::Installed {
-                            mark: install.mark,
-                            sessions,
-                            digest,
-                        });
-                    }
-                }
-            }
-            inputs.extend(
-                pending
-                    .flush(&mut up.log)
-                    .unwrap()
-                    .map(NodeInput::Persisted),
-            );
-            up.log.prepare_spares().unwrap();
-            inputs.into_iter().for_each(|input| self.handle(ms, input));
-        }
-        let Some(up) = &mut self.up else { return };
-        if up.log_busy.is_none() && !up.log_queue.is_empty() {
-            up.log_busy = Some((
-                ms + chance.below(self.sync_ms.max(1)),
-                up.log_queue.drain(..).collect(),
-            ));
-        }
-    }
-
-    /// The apply thread: one job.
-    pub fn run_apply(&mut self, ms: u64, chance: &mut Chance, checks: &mut Checks) {
-        let Some(up) = &mut self.up else { return };
-        if ms < up.apply_ready_at {
-            return;
-        }
-        let Some(work) = up.apply_queue.pop_front() else {
-            return;
-        };
-        up.apply_ready_at = ms + chance.below(self.apply_ms.max(1));
-        match work {
-            ApplyWork::Apply(entries) => {
-                let (index, term) = entries.last().map(|last| (last.index, last.term)).unwrap();
-                let feedback = up.apply(self.id, self.boot, ms, entries, checks);
-                if chance.once_in(20) {
-                    self.durable = up.machine.store().clone();
-                }
-                let flushed = self.durable.meta().map_or(0, |meta| meta.applied.index);
-                self.handle(
-                    ms,
-                    NodeInput::Applied {
-                        index,
-                        term,
-                        feedback,
-                        flushed,
-                    },
-                );
-            }
-            ApplyWork::Install(install, store) => {
-                up.machine = StateMachine::open((*store).clone()).unwrap();
-                self.durable = *store;
-                let sessions = live_sessions(&up.machine);
-                up.client.lose_session();
-                let digest = up.machine.applied().digest.0;
-                up.log_queue
-                    .push_back(LogWork::Reset(install, sessions, digest));
-            }
-            ApplyWork::Checkpoint => {
-                let applied = up.machine.applied();
-                let at = Position {
-                    index: applied.index,
-                    term: applied.term,
-                };
-                let conf_state = up.machine.conf_state().map(|conf| conf.to_vec());
-                up.checkpoint = Some(Box::new(up.machine.store().clone()));
-                self.handle(
-                    ms,
-                    NodeInput::Checkpoint(CheckpointMark {
-                        at,
-                        conf_state: conf_state.unwrap_or_default(),
-                    }),
-                );
-            }
-        }
-    }
-}
-
-impl Up {
-    fn apply(
-        &mut self,
-        id: u64,
-        boot: u64,
-        ms: u64,
-        entries: Vec<Committed>,
-        checks: &mut Checks,
-    ) -> Feedback {
-        let mut feedback = Feedback::default();
-        for committed in entries {
-            checks.applied(id, &committed);
-            let outcomes = match &committed.data {
-                CommittedData::Normal(data) => self
-                    .machine
-                    .apply(committed.index, committed.term, data)
-                    .unwrap(),
-                CommittedData::Conf(conf) => {
-                    self.machine
-                        .apply_conf(committed.index, committed.term, conf)
-                        .unwrap();
-                    Vec::new()
-                }
-            };
-            feedback.digests.push(self.machine.applied().digest.0);
-            checks.digest(id, committed.index, &self.machine.applied().digest);
-            for outcome in outcomes {
-                feedback.sessions.extend(session_update(&outcome));
-                if (outcome.origin.node, outcome.origin.boot) == (id, boot) {
-                    feedback.own.push(outcome.origin.request);
-                    checks.answered(id, boot, outcome.origin.request, committed.index);
-                    self.client.answered(&outcome, ms, committed.index);
-                }
-                if outcome.session_change == Some(SessionChange::Expired) {
-                    self.client.expired(outcome.session);
-                    checks.expired.insert(outcome.session.0);
-                }
-            }
-        }
-        feedback
-    }
-}
-
-fn session_update(outcome: &Outcome) -> Option<SessionUpdate> {
-    Some(match outcome.session_change.as_ref()? {
-        SessionChange::Opened(grant) | SessionChange::Attached(grant) => {
-            SessionUpdate::Live(live(grant.id, grant.attach, grant.timeout_ms))
-        }
-        SessionChange::Closed | SessionChange::Expired => SessionUpdate::Gone(outcome.session),
-    })
 }

@@ -1,0 +1,121 @@
+//! The raft thread: one round carries out what the node wants done, in the order of `driver`.
+
+use std::path::PathBuf;
+
+use zweig_coordinator::consensus::checkpoints::Checkpoints;
+use zweig_coordinator::consensus::node::{Effects, Node, NodeInput};
+
+use super::Member;
+use super::apply_side::ApplyWork;
+use super::log_side::LogWork;
+use crate::env::Env;
+use crate::fault::Step;
+
+pub struct RaftSide {
+    pub node: Node,
+    /// Something happened since the last round.
+    pub stirred: bool,
+    /// The next round is due at once.
+    pub due: bool,
+    pub checkpoints: Checkpoints,
+    reported_ms: Option<u64>,
+}
+
+impl RaftSide {
+    pub fn new(node: Node) -> Self {
+        Self {
+            node,
+            stirred: true,
+            due: true,
+            checkpoints: Checkpoints::default(),
+            reported_ms: None,
+        }
+    }
+}
+
+impl Member {
+    /// What is to be done now.
+    pub fn effects(&mut self, env: &mut Env) -> Effects {
+        let now = self.now(env);
+        let Some(up) = &mut self.up else {
+            return Effects::default();
+        };
+        (up.raft.stirred, up.raft.due) = (false, false);
+        if up.raft.node.wants_heard(now) {
+            let heard = up.clients.heard();
+            up.raft.node.handle(now, NodeInput::Heard(heard));
+        }
+        up.raft.node.effects(now)
+    }
+
+    /// Gives the threads their work, and tells the clients; false when the process ends on the way.
+    pub fn carry_within(&mut self, env: &mut Env, effects: &mut Effects) -> bool {
+        self.note_effects(env, effects);
+        let Some(up) = &mut self.up else { return false };
+        if !effects.persist.is_empty() {
+            let persist = std::mem::take(&mut effects.persist);
+            up.log.queue.push_back(LogWork::Persist(persist));
+        }
+        if self.ends_at(Step::Persisting) {
+            return false;
+        }
+        let Some(up) = &mut self.up else { return false };
+        if !effects.committed.is_empty() {
+            let committed = std::mem::take(&mut effects.committed);
+            up.apply.queue.push_back(ApplyWork::Apply(committed));
+        }
+        if let Some(index) = effects.cut {
+            up.log.queue.push_back(LogWork::Cut(index));
+        }
+        for (reader, index) in effects.reads.drain(..) {
+            up.clients.read(env, reader, index);
+        }
+        for reader in effects.reads_failed.drain(..) {
+            up.clients.read_failed(env, reader);
+        }
+        for (requests, why) in effects.not_done.drain(..) {
+            up.clients.not_done(env, &requests, why);
+        }
+        up.clients.unknown(env, &effects.unknown);
+        if effects.drop_checkpoint {
+            if let Some(number) = up.raft.checkpoints.dropped() {
+                self.folders.remove(&checkpoint_folder(number));
+            }
+        }
+        if effects.make_checkpoint {
+            let folder = checkpoint_folder(up.raft.checkpoints.begin());
+            up.apply.queue.push_back(ApplyWork::Checkpoint(folder));
+        }
+        self.log_on(env);
+        self.apply_on(env);
+        !self.ends_at(Step::Carried)
+    }
+
+    fn note_effects(&self, env: &mut Env, effects: &Effects) {
+        let persisted = effects.persist.last().map_or(0, |last| last.number);
+        let committed = effects.committed.last().map_or(0, |last| last.index);
+        if persisted | committed != 0 || effects.install.is_some() {
+            let id = self.id;
+            let install = effects
+                .install
+                .as_ref()
+                .map(|install| install.mark.at.index);
+            let numbers = [id, persisted, committed, install.unwrap_or(0)];
+            env.note(1, &numbers, || {
+                format!("{id}: persist {persisted}, apply {committed}, install {install:?}")
+            });
+        }
+    }
+
+    /// Whether a report was acknowledged since the last question.
+    pub fn has_news_of_touch(&mut self) -> bool {
+        let Some(up) = &mut self.up else { return false };
+        let reported_ms = up.raft.node.reported_ms();
+        std::mem::replace(&mut up.raft.reported_ms, reported_ms) != reported_ms
+    }
+}
+
+/// Where a checkpoint lies.
+pub fn checkpoint_folder(number: u64) -> PathBuf {
+    format!("checkpoint-{number}").into()
+}
