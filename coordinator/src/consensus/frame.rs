@@ -8,7 +8,7 @@
 //! rewind   u64 boot, u64 term, u64 next
 //! refused  u64 boot, u64 term, u64 number*
 //! report   u64 sequence, (i64 session, u64 attach)*
-//! reported u64 boot, u64 sequence
+//! reported u64 boot, u64 sequence, u64 index
 //! standing u64 applied index, u64 digest there, u8 flags (1: the disk is nearly full)
 //! join     (empty)
 //! replaced u64 raft id
@@ -189,10 +189,15 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
         | PeerMessage::Blank { .. }
         | PeerMessage::Formed { .. }
         | PeerMessage::Replaced { .. } => encode_joining(out, message),
-        PeerMessage::Reported { boot, sequence } => {
+        PeerMessage::Reported {
+            boot,
+            sequence,
+            index,
+        } => {
             out.put_u8(kind::REPORTED);
             out.put_u64(*boot);
             out.put_u64(*sequence);
+            out.put_u64(*index);
         }
         PeerMessage::Standing {
             index,
@@ -328,6 +333,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
         kind::REPORTED => PeerMessage::Reported {
             boot: body.try_get_u64().ok()?,
             sequence: body.try_get_u64().ok()?,
+            index: body.try_get_u64().ok()?,
         },
         kind::STANDING => PeerMessage::Standing {
             index: body.try_get_u64().ok()?,
@@ -431,6 +437,7 @@ mod tests {
             Frame::Peer(PeerMessage::Reported {
                 boot: 1,
                 sequence: 2,
+                index: 3,
             }),
             Frame::Peer(PeerMessage::Standing {
                 index: 1,

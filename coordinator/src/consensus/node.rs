@@ -43,13 +43,17 @@ const AGREEMENT_PERIODS: u64 = 10;
 #[derive(Debug)]
 enum Reader {
     Local(u64),
-    /// A report waits for the proof that this node led `term` when it took it.
-    Report {
-        node: u64,
-        boot: u64,
-        sequence: u64,
-        term: u64,
-    },
+    /// A report waits for the proof that this node led when it took it.
+    Report(Taken),
+}
+
+/// A report that this node took as the leader of `term`.
+#[derive(Debug)]
+struct Taken {
+    node: u64,
+    boot: u64,
+    sequence: u64,
+    term: u64,
 }
 
 #[derive(Debug, Default)]
@@ -353,8 +357,13 @@ impl Node {
                 self.not_done(refused, NotDone::NoSpace);
             }
             PeerMessage::Report(report) => self.take_report(from, boot, &report),
-            PeerMessage::Reported { boot, sequence } if boot == self.config.boot => {
-                self.reporter.acknowledged(sequence);
+            PeerMessage::Reported {
+                boot,
+                sequence,
+                index,
+            } if boot == self.config.boot => {
+                self.reporter.acknowledged(sequence, index);
+                self.reporter.applied(self.core.applied_index());
             }
             PeerMessage::Standing {
                 index,
@@ -432,6 +441,7 @@ impl Node {
         let refused = self.forwarder.applied(term, &feedback.own);
         self.not_done(refused, NotDone::NoSpace);
         self.core.handle(Input::Applied(index));
+        self.reporter.applied(index);
         if !self.armed && self.led_term == Some(term) && self.core.leads(term) {
             self.armed = true;
             self.expiry.arm(self.ticks);
@@ -449,6 +459,7 @@ impl Node {
                 .live(live.session, live.attach, live.timeout_ms, self.ticks);
         }
         self.core.handle(Input::Installed);
+        self.reporter.applied(mark.at.index);
     }
 
     fn report(&mut self, report: Report) {
@@ -465,15 +476,7 @@ impl Node {
         for reader in self.reads.answered(context) {
             match reader {
                 Reader::Local(reader) => self.out.reads.push((reader, index)),
-                Reader::Report {
-                    node,
-                    boot,
-                    sequence,
-                    term,
-                } if self.core.leads(term) => {
-                    self.answer(node, boot, PeerMessage::Reported { boot, sequence });
-                }
-                Reader::Report { .. } => {}
+                Reader::Report(report) => self.acknowledge(report),
             }
         }
     }

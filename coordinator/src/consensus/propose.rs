@@ -21,6 +21,8 @@ pub struct Batcher {
     entry_bytes: usize,
     /// Time of the newest entry; never goes back.
     time_ms: i64,
+    /// Commands of the queue up to the last one that ends a session by its timeout.
+    up_to_expiry: usize,
 }
 
 impl Batcher {
@@ -31,6 +33,7 @@ impl Batcher {
             queued_bytes: 0,
             entry_bytes,
             time_ms: 0,
+            up_to_expiry: 0,
         }
     }
 
@@ -45,10 +48,22 @@ impl Batcher {
         self.queue.push_back(command);
     }
 
+    /// Adds an encoded command that ends a session by its timeout.
+    pub fn push_expiry(&mut self, command: Bytes) {
+        self.push(command);
+        self.up_to_expiry = self.queue.len();
+    }
+
+    /// Whether an expiry waits to be proposed.
+    pub fn holds_expiry(&self) -> bool {
+        self.up_to_expiry > 0
+    }
+
     /// Leadership ended: what was not proposed never will be.
     pub fn clear(&mut self) {
         self.queue.clear();
         self.queued_bytes = 0;
+        self.up_to_expiry = 0;
     }
 
     /// An entry of the log has this time; later ones must not be earlier.
@@ -79,6 +94,7 @@ impl Batcher {
         for command in self.queue.drain(..commands) {
             self.queued_bytes -= command.len();
         }
+        self.up_to_expiry = self.up_to_expiry.saturating_sub(commands);
     }
 }
 
@@ -155,6 +171,22 @@ mod tests {
         );
         batcher.clear();
         assert!(batcher.entry(7, 2_000).is_none());
+    }
+
+    #[test]
+    fn an_expiry_is_held_until_it_is_proposed() {
+        let mut batcher = Batcher::new(encoded(1).len());
+        batcher.push(encoded(1));
+        batcher.push_expiry(encoded(2));
+        batcher.push(encoded(3));
+        for held in [true, false] {
+            let (_, taken) = batcher.entry(7, 1_000).unwrap();
+            batcher.proposed(taken);
+            assert_eq!(batcher.holds_expiry(), held);
+        }
+        batcher.push_expiry(encoded(4));
+        batcher.clear();
+        assert!(!batcher.holds_expiry());
     }
 
     #[test]

@@ -2,17 +2,22 @@
 //!
 //! Each half tick a node reports the sessions it heard from; the leader acknowledges a report once a majority
 //! has confirmed that it still leads, so an acknowledged report means: no later leader's full timeouts
-//! began before the report was *sent*. What an unacknowledged report held goes into the next one.
+//! began before the report was *sent*. What an unacknowledged report held goes into the next one. The
+//! acknowledgement names an index by which every expiry that had begun is over, and counts once this node has
+//! applied it: who comes back after a pause must not serve what has expired meanwhile.
 //!
 //! A node whose last acknowledged report was sent too long ago closes its clients: the ensemble may be about
 //! to expire them. Raft's heartbeats don't count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::SessionId;
 
 /// Bound of sessions in one report; the rest follows in the next.
 pub const REPORT_SESSIONS: usize = 100_000;
+
+/// Acknowledged reports that wait for their index; who lags by so many periods is out of touch anyway.
+const ACKNOWLEDGED: usize = 64;
 
 /// Sessions heard from since the last report.
 pub type Heard = HashMap<SessionId, u64>;
@@ -35,6 +40,8 @@ pub struct Reporter {
     /// Sent and not acknowledged: when, and what it held.
     open: Option<(u64, Report)>,
     carry: Heard,
+    /// Acknowledged, and to be counted once that index is applied: when each was sent. In order.
+    counts_at: VecDeque<(u64, u64)>,
     acknowledged_sent_ms: Option<u64>,
 }
 
@@ -47,6 +54,7 @@ impl Reporter {
             sequence: 0,
             open: None,
             carry: Heard::new(),
+            counts_at: VecDeque::new(),
             acknowledged_sent_ms: None,
         }
     }
@@ -77,9 +85,21 @@ impl Reporter {
         report
     }
 
-    /// The leader has acknowledged a report.
-    pub fn acknowledged(&mut self, sequence: u64) {
+    /// The leader has acknowledged a report; that counts once `index` is applied.
+    pub fn acknowledged(&mut self, sequence: u64, index: u64) {
         if let Some((sent_ms, _)) = self.open.take_if(|(_, open)| open.sequence == sequence) {
+            // A later leader's log may be shorter: then the newer report counts first.
+            while self.counts_at.pop_back_if(|(at, _)| *at >= index).is_some() {}
+            self.counts_at.push_back((index, sent_ms));
+        }
+        if self.counts_at.len() > ACKNOWLEDGED {
+            self.counts_at.pop_front();
+        }
+    }
+
+    /// This node has applied everything up to `index`.
+    pub fn applied(&mut self, index: u64) {
+        while let Some((_, sent_ms)) = self.counts_at.pop_front_if(|(at, _)| *at <= index) {
             self.acknowledged_sent_ms = Some(sent_ms);
         }
     }
@@ -117,19 +137,46 @@ mod tests {
         assert!(!reporter.is_due(99));
         let second = reporter.report(100, heard(&[3]));
         assert_eq!(second.sessions.len(), 3);
-        reporter.acknowledged(first.sequence);
+        reporter.acknowledged(first.sequence, 0);
+        reporter.applied(0);
         assert_eq!(
             reporter.acknowledged_sent_ms(),
             None,
             "too late: the second one is open"
         );
-        reporter.acknowledged(second.sequence);
+        reporter.acknowledged(second.sequence, 0);
+        reporter.applied(0);
         assert_eq!(
             reporter.acknowledged_sent_ms(),
             Some(100),
             "when it was sent, not when it was answered"
         );
         assert_eq!(reporter.report(200, heard(&[])).sessions, []);
+    }
+
+    #[test]
+    fn an_acknowledgement_counts_when_its_index_is_applied() {
+        let mut reporter = Reporter::new(100);
+        for (now_ms, index) in [(0, 5), (100, 9), (200, 9)] {
+            let report = reporter.report(now_ms, heard(&[]));
+            reporter.acknowledged(report.sequence, index);
+        }
+        reporter.applied(4);
+        assert_eq!(reporter.acknowledged_sent_ms(), None);
+        reporter.applied(8);
+        assert_eq!(reporter.acknowledged_sent_ms(), Some(0));
+        reporter.applied(9);
+        assert_eq!(reporter.acknowledged_sent_ms(), Some(200));
+        for (now_ms, index) in [(300, 50), (400, 12)] {
+            let report = reporter.report(now_ms, heard(&[]));
+            reporter.acknowledged(report.sequence, index);
+        }
+        reporter.applied(12);
+        assert_eq!(
+            reporter.acknowledged_sent_ms(),
+            Some(400),
+            "the entries up to 50 were never committed"
+        );
     }
 
     #[test]

@@ -94,7 +94,11 @@ impl Trace {
                     self.mix(&[session.0 as u64, *attach]);
                 }
             }
-            PeerMessage::Reported { boot, sequence } => self.mix(&[104, *boot, *sequence]),
+            PeerMessage::Reported {
+                boot,
+                sequence,
+                index,
+            } => self.mix(&[104, *boot, *sequence, *index]),
             PeerMessage::Standing {
                 index,
                 digest,

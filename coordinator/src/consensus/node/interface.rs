@@ -69,6 +69,9 @@ pub enum PeerMessage {
         boot: u64,
         /// Which report.
         sequence: u64,
+        /// Every session that the leader had begun to expire by then ends at this index, or before. So the
+        /// acknowledgement counts for who has applied that far.
+        index: u64,
     },
     /// How the sender stands, told to everyone once per report period.
     Standing {

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Node, PeerMessage, Reader};
+use super::{Node, PeerMessage, Reader, Taken};
 use crate::consensus::core::Input;
 use crate::consensus::propose::frees_space;
 use crate::request::forward::{Admission, Forward};
@@ -97,14 +97,37 @@ impl Node {
         for &(session, attach) in &report.sessions {
             self.expiry.heard(session, attach, self.ticks);
         }
-        let reader = Reader::Report {
+        self.await_proof(Taken {
             node,
             boot,
             sequence: report.sequence,
             term: self.core.term(),
+        });
+    }
+
+    fn await_proof(&mut self, report: Taken) {
+        let deadline_ms = self.now.ms + 2 * self.config.report_period_ms;
+        self.reads.push(Reader::Report(report), deadline_ms);
+    }
+
+    /// This node has proved that it still led after it took the report. Its sender may answer for its sessions again,
+    /// once it has applied the end of each that expires: one that was silent for long, or lags, would otherwise go on
+    /// serving a session whose ephemerals are gone.
+    pub(super) fn acknowledge(&mut self, report: Taken) {
+        if !self.core.leads(report.term) {
+            return;
+        }
+        if self.batcher.holds_expiry() {
+            // Its index is not known yet.
+            self.await_proof(report);
+            return;
+        }
+        let reported = PeerMessage::Reported {
+            boot: report.boot,
+            sequence: report.sequence,
+            index: self.core.last_index(),
         };
-        self.reads
-            .push(reader, self.now.ms + 2 * self.config.report_period_ms);
+        self.answer(report.node, report.boot, reported);
     }
 
     pub(super) fn expire_sessions(&mut self) {
@@ -121,7 +144,7 @@ impl Node {
             };
             let mut bytes = BytesMut::new();
             command.encode(&mut bytes);
-            self.batcher.push(bytes.freeze());
+            self.batcher.push_expiry(bytes.freeze());
         }
     }
 }
