@@ -1,5 +1,5 @@
 //! raft-rs logs through slog; this hands its lines to tracing. Traces and debug lines, which format every
-//! message, are dropped before they cost anything.
+//! message, are dropped before they cost anything, and so is whatever nobody wants to read.
 
 use slog::{Drain, KV, Level, Logger, Never, OwnedKVList, Record, o};
 
@@ -10,6 +10,9 @@ impl Drain for ToTracing {
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, _values: &OwnedKVList) -> Result<(), Never> {
+        if !self.is_enabled(record.level()) {
+            return Ok(());
+        }
         let mut pairs = Pairs(String::new());
         // A value that can't be formatted is left out; a log line is not worth more.
         let _ = record.kv().serialize(record, &mut pairs);
@@ -24,7 +27,13 @@ impl Drain for ToTracing {
     }
 
     fn is_enabled(&self, level: Level) -> bool {
-        level.is_at_least(Level::Info)
+        use tracing::Level as To;
+        match level {
+            Level::Critical | Level::Error => tracing::enabled!(target: "raft", To::ERROR),
+            Level::Warning => tracing::enabled!(target: "raft", To::WARN),
+            Level::Info => tracing::enabled!(target: "raft", To::DEBUG),
+            Level::Debug | Level::Trace => false,
+        }
     }
 }
 

@@ -202,7 +202,14 @@ fn draw(kind: Kind, chance: &mut Chance) -> Fault {
             to: of(&[0, 1, 2, 3, 4]) as u8,
             ms: of(&[0, 20, 150, 600]),
         },
-        Kind::Mend => Fault::Mend,
+        other => draw_of_machine(other, at, chance),
+    }
+}
+
+/// Faults of one machine's disks, memory and clocks, and the end of those of links.
+fn draw_of_machine(kind: Kind, at: u8, chance: &mut Chance) -> Fault {
+    let mut of = |choices: &[u64]| choices[chance.below(choices.len() as u64) as usize];
+    match kind {
         Kind::LoseDisk => Fault::LoseDisk {
             at,
             down_ms: of(&[0, 300, 2_000]),
@@ -228,5 +235,6 @@ fn draw(kind: Kind, chance: &mut Chance) -> Fault {
             at,
             millionths: of(&[0, 100, 5_000, 20_000]) as i64 * [1, -1][chance.below(2) as usize],
         },
+        _ => Fault::Mend,
     }
 }

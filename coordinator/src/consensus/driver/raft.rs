@@ -223,17 +223,19 @@ impl RaftThread {
                 say_space(space);
                 self.node.handle(now, NodeInput::SpaceLow(space.low));
             }
-            Event::Node(input) => {
-                if let NodeInput::Checkpoint(_) = &*input {
-                    let former = self.checkpoints.made();
-                    self.remove_checkpoint(former);
-                }
-                self.node.handle(now, *input);
-            }
+            Event::Node(input) => self.node_input(now, *input),
             Event::Failed => return false,
             Event::Stop { gently, stopped } => return self.stop(gently, stopped),
         }
         true
+    }
+
+    fn node_input(&mut self, now: Now, input: NodeInput) {
+        if let NodeInput::Checkpoint(_) = &input {
+            let former = self.checkpoints.made();
+            self.remove_checkpoint(former);
+        }
+        self.node.handle(now, input);
     }
 
     pub(super) fn stop(&mut self, gently: bool, stopped: Option<oneshot::Sender<()>>) -> bool {
