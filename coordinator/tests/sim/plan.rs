@@ -61,7 +61,7 @@ impl Plan {
         let mut plan = Self {
             seed,
             size: if chance.once_in(4) { 5 } else { 3 },
-            tick_ms: [5, 10, 10, 20][chance.below(4) as usize],
+            tick_ms: [5, 10, 20, 20][chance.below(4) as usize],
             phases: Vec::new(),
             faults: Vec::new(),
         };
@@ -69,7 +69,7 @@ impl Plan {
         while begin_ms < 1_000 * seconds {
             let phase = Phase {
                 faults_ms: [6_000, 12_000, 15_000, 24_000][chance.below(4) as usize],
-                load_ms: [15, 40, 100, 400][chance.below(4) as usize],
+                load_ms: [30, 100, 300, 1_000][chance.below(4) as usize],
             };
             plan.phases.push(phase);
             fill(&mut plan, &mut chance, begin_ms, phase.faults_ms);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use zweig_coordinator::consensus::NotDone;
 use zweig_coordinator::consensus::checkpoints::Checkpoints;
 use zweig_coordinator::consensus::node::{Effects, Node, NodeInput};
 
@@ -74,6 +75,11 @@ impl Member {
             up.clients.read_failed(env, reader);
         }
         for (requests, why) in effects.not_done.drain(..) {
+            assert!(
+                why != NotDone::NoSpace || env.run.short > 0,
+                "member {}: {requests:?} are refused for want of space, and no disk was short",
+                self.id
+            );
             up.clients.not_done(env, &requests, why);
         }
         up.clients.unknown(env, &effects.unknown);

@@ -140,14 +140,19 @@ impl World {
         }
     }
 
-    /// A node says that it can't go on. It may be right only if its state was bent: then its operator wipes it.
+    /// A node says that it can't go on: right only if its state was bent, and then its operator wipes it. Between two,
+    /// while the others are silent, the leader's state counts, even if it is the bent one: then the other begins
+    /// anew, and stops again until the others are back.
     pub(super) fn gives_up(&mut self, at: usize, fatal: &Fatal) {
+        let is_bent = |member: &Member| member.up.as_ref().is_some_and(|up| up.apply.bent);
         let member = &self.members[at];
-        let bent = member.up.as_ref().is_some_and(|up| up.apply.bent);
-        assert!(bent, "member {}: {fatal}", member.id);
-        self.end(at, End::Killed, 100, &format!("since {fatal}"));
-        let seed = self.env.chance.next();
-        self.members[at].lose_disk(seed);
+        let (id, wrong) = (member.id, is_bent(member));
+        assert!(self.members.iter().any(is_bent), "member {id}: {fatal}");
+        self.end(at, End::Killed, 300, &format!("since {fatal}"));
+        if wrong {
+            let seed = self.env.chance.next();
+            self.members[at].lose_disk(seed);
+        }
     }
 
     fn lose_disk(&mut self, at: usize, down_ms: u64) {

@@ -18,6 +18,9 @@ use crate::member::raft_side::checkpoint_folder;
 use crate::network::{Cargo, Envelope};
 use crate::trace::describe;
 
+/// Entries that a leader may have proposed and not committed: its own bound, and what it found there when it began.
+const UNCOMMITTED: u64 = 320;
+
 impl World {
     /// Carries out what a member wants done, in the order of `driver`.
     pub(super) fn carry(&mut self, at: usize, mut effects: Effects) {
@@ -50,6 +53,12 @@ impl World {
         if let Some(up) = &member.up {
             let core = up.raft.node.core();
             if core.is_leader() {
+                let uncommitted = core.last_index() - core.committed();
+                assert!(
+                    uncommitted <= UNCOMMITTED,
+                    "leader {} has {uncommitted} entries in flight",
+                    member.id
+                );
                 let promises = &mut self.env.checks.promises;
                 promises.leads(member.raft_id(), core.term());
             }
