@@ -73,7 +73,7 @@ pub fn choose(mutant: Option<Mutant>) {
 #[cfg(feature = "mutants")]
 pub fn one_in(calls: u64) -> bool {
     CALLS.set(CALLS.get() + 1);
-    CALLS.get() % calls == 0
+    CALLS.get().is_multiple_of(calls)
 }
 
 /// Never true.

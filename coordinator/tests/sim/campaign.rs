@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use zweig_coordinator::clock::now;
+
 use crate::env::Run;
 use crate::plan::Plan;
 use crate::shrink::shrink;
@@ -107,10 +109,10 @@ pub fn campaign(seeds: Range<u64>, minutes: Option<u64>, threads: usize) -> Run 
     let stop = AtomicBool::new(false);
     let all = Mutex::new(Run::default());
     let failed = Mutex::new(None);
-    let began = Instant::now();
+    let began = now();
     let deadline = minutes.map(|minutes| began + Duration::from_secs(60 * minutes));
     let work = || {
-        while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|end| Instant::now() < end) {
+        while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|end| now() < end) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 return;
@@ -141,7 +143,7 @@ pub fn campaign(seeds: Range<u64>, minutes: Option<u64>, threads: usize) -> Run 
 /// Says now and then how far it is.
 fn tell(seed: u64, seeds: &Range<u64>, began: Instant, all: &Run) {
     let done = seed - seeds.start + 1;
-    if done % 100 == 0 {
+    if done.is_multiple_of(100) {
         let seconds = began.elapsed().as_secs_f64();
         println!(
             "{done} seeds from {}, {:.1} seeds/s, {:.0} simulated seconds per second",

@@ -127,7 +127,10 @@ fn fill(plan: &mut Plan, chance: &mut Chance, begin_ms: u64, faults_ms: u64) {
     let total: u64 = kinds.iter().map(|(_, weight)| weight).sum();
     let mean_ms = [150, 400, 1_000, 2_500][chance.below(4) as usize];
     let mut at_ms = begin_ms;
-    while total > 0 {
+    if total == 0 {
+        return;
+    }
+    loop {
         at_ms += 1 + chance.below(2 * mean_ms);
         if at_ms >= begin_ms + faults_ms {
             return;

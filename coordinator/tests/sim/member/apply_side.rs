@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zweig_coordinator::consensus::core::Install;
@@ -176,13 +176,13 @@ impl ApplySide {
         Done::Applied(last, feedback)
     }
 
-    fn checkpoint(&mut self, folder: &PathBuf) -> Done {
+    fn checkpoint(&mut self, folder: &Path) -> Done {
         self.write_behind();
         let meta = self.states.current().checkpoint(folder).unwrap();
         Done::Checkpoint(mark(&meta))
     }
 
-    fn install(&mut self, install: Install, folder: &PathBuf) -> Done {
+    fn install(&mut self, install: Install, folder: &Path) -> Done {
         let store = self.states.install(folder).unwrap();
         self.machine = StateMachine::open(store).unwrap();
         assert_eq!(self.applied(), install.mark.at, "another checkpoint");

@@ -83,10 +83,10 @@ impl Member {
             up.clients.not_done(env, &requests, why);
         }
         up.clients.unknown(env, &effects.unknown);
-        if effects.drop_checkpoint {
-            if let Some(number) = up.raft.checkpoints.dropped() {
-                self.folders.remove(&checkpoint_folder(number));
-            }
+        if effects.drop_checkpoint
+            && let Some(number) = up.raft.checkpoints.dropped()
+        {
+            self.folders.remove(&checkpoint_folder(number));
         }
         if effects.make_checkpoint {
             let folder = checkpoint_folder(up.raft.checkpoints.begin());

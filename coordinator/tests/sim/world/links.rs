@@ -211,15 +211,15 @@ impl World {
         if let Some(install) = install.filter(|_| goes_on) {
             self.env.run.installs += 1;
             let (member, env) = (&mut self.members[at], &mut self.env);
-            if let Some(up) = &mut member.up {
-                if mutants::is(Mutant::ResetBeforeInstalled) {
-                    let early = Install {
-                        mark: install.mark.clone(),
-                        hard_state: install.hard_state.clone(),
-                    };
-                    up.log.queue.push_back(LogWork::ResetEarly(early));
-                    member.log_on(env);
-                }
+            if mutants::is(Mutant::ResetBeforeInstalled)
+                && let Some(up) = &mut member.up
+            {
+                let early = Install {
+                    mark: install.mark.clone(),
+                    hard_state: install.hard_state.clone(),
+                };
+                up.log.queue.push_back(LogWork::ResetEarly(early));
+                member.log_on(env);
             }
             if let Some(up) = &mut member.up {
                 let install = ApplyWork::Install(install, store);
