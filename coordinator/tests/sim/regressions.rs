@@ -3,7 +3,8 @@
 use crate::campaign::{attempt, explain};
 use crate::env::Run;
 use crate::fault::End::{Killed, PowerLost};
-use crate::fault::Fault::{CrashAll, FailSync, LoseDisk};
+use crate::fault::Fault::{Alone, Crash, CrashAll, CrashAt, FailSync, LoseDisk, Pace, SlowLink};
+use crate::fault::{Step, Ways};
 use crate::plan::{Phase, Plan};
 use crate::trace::Words;
 
@@ -61,4 +62,89 @@ fn every_member_is_replaced_in_turn() {
     let run = keeps_the_promises(&plan);
     assert_eq!((run.disks_lost, run.calms), (3, 3));
     assert!(run.installs >= 3, "{run:?}");
+}
+
+/// One of three is away, or hears nothing, or is not heard, for 15 s: the others go on, whoever it is.
+#[test]
+fn a_minority_that_is_away_stops_nobody() {
+    for at in 0..3 {
+        let alone = |ways| Alone { at, but: 9, ways };
+        let away = Crash {
+            at,
+            end: PowerLost,
+            down_ms: 15_000,
+        };
+        for fault in [away, alone(Ways::Both), alone(Ways::From), alone(Ways::To)] {
+            let plan = Plan::scripted(at.into(), 3, &[phase(17_000)]).with(2_000, fault);
+            let run = keeps_the_promises(&plan);
+            // Two members with a request of two or three commands each 40 ms, for more than 20 s.
+            assert!(run.answers > 1_000, "{fault:?}: {run:?}");
+        }
+    }
+}
+
+/// A member that lags needs a checkpoint; it, or its leader, ends at each step of getting one.
+#[test]
+fn checkpoints_survive_an_end_at_each_step() {
+    let mut installs = 0;
+    let mut struck = 0;
+    for (seed, step) in (0..).zip([
+        Step::CheckpointMade,
+        Step::StateInstalled,
+        Step::LogReset,
+        Step::Cut,
+        Step::Opened,
+    ]) {
+        for end in [Killed, PowerLost] {
+            let mut plan = Plan::scripted(seed, 3, &[phase(18_000)]).with(
+                1_000,
+                Crash {
+                    at: 0,
+                    end,
+                    down_ms: 9_000,
+                },
+            );
+            for (nth, at) in (1..).zip([0, 1, 2]) {
+                let strike = CrashAt {
+                    at,
+                    step,
+                    nth,
+                    end,
+                    down_ms: 50,
+                };
+                plan = plan.with(9_900, strike);
+            }
+            let run = keeps_the_promises(&plan);
+            installs += run.installs;
+            struck += run.struck;
+        }
+    }
+    assert!(installs >= 10 && struck >= 10, "{installs} {struck}");
+}
+
+/// A slow disk at the leader and a slow way to it make nobody forget what was promised, and are no reason to elect.
+#[test]
+fn slowness_alone_elects_nobody_for_long() {
+    for at in 0..3 {
+        let plan = Plan::scripted(at.into(), 3, &[phase(15_000)])
+            .with(
+                2_000,
+                Pace {
+                    at,
+                    sync_ms: 200,
+                    apply_ms: 100,
+                    flush_ms: 1_000,
+                },
+            )
+            .with(
+                2_000,
+                SlowLink {
+                    from: at,
+                    to: (at + 1) % 3,
+                    ms: 100,
+                },
+            );
+        let run = keeps_the_promises(&plan);
+        assert!(run.terms <= 4, "{run:?}");
+    }
 }
