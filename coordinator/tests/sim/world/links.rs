@@ -220,6 +220,13 @@ impl World {
                 };
                 up.log.queue.push_back(LogWork::ResetEarly(early));
                 member.log_on(env);
+                if let Err(error) = member.logged(env) {
+                    return self.log_failed(at, &error);
+                }
+                if member.ends_at(Step::StateInstalled) {
+                    self.settle(at);
+                    return;
+                }
             }
             if let Some(up) = &mut member.up {
                 let install = ApplyWork::Install(install, store);
