@@ -19,14 +19,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::clock::SystemClock;
 use crate::config::{Config, Endpoint, Role};
 use crate::consensus::{
     Consensus, ConsensusConfig, Fatal, Listeners, Member, NotDone, StartError, Status, Unanswered,
 };
 use crate::request::applier::PublishedApplier;
 use crate::request::flush::{FlushedIndex, Flusher};
-use crate::request::{Closed, FrontDoor, FrontDoorConfig, Published, ReadIndex, Replicator};
+use crate::request::{
+    Closed, FrontDoor, FrontDoorConfig, Published, ReadIndex, Replicator, watchman,
+};
 use crate::session::SessionId;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
@@ -37,10 +39,6 @@ use crate::upkeep;
 use crate::wire::grpc;
 use crate::wire::listener::Listener;
 use crate::wire::zk::Services;
-
-/// How often the watchman looks whether this node may still answer its clients. Each answer asks
-/// too; this is for clients that wait.
-const WATCHMAN_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long an opening client that has seen newer state waits for this node.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -136,9 +134,10 @@ impl Server {
         let flusher = Flusher::start(Arc::clone(&published), flushed, config.data_dir.clone());
         let flusher = flusher.map_err(RunError::Thread)?;
         let replicator = Arc::new(Replicated(consensus.clone()));
-        let runtime = tokio::runtime::Handle::current();
         let door_config = front_door_config(&config, boot);
-        let door = FrontDoor::new(door_config, published, replicator, chance, &runtime);
+        let clock = Arc::new(SystemClock);
+        let (door, driver) = FrontDoor::new(door_config, published, replicator, clock, chance);
+        tokio::spawn(driver.run());
 
         let shutdown = CancellationToken::new();
         let (grpc_connections, grpc_incoming) = mpsc::channel(GRPC_BACKLOG);
@@ -150,7 +149,7 @@ impl Server {
         };
         let mut tasks = vec![
             tokio::spawn(listener.run(shutdown.clone())),
-            tokio::spawn(watchman(door.clone(), shutdown.clone())),
+            tokio::spawn(watch_over(door.clone(), shutdown.clone())),
             tokio::spawn(grpc::serve(
                 door.clone(),
                 &config,
@@ -342,18 +341,8 @@ fn front_door_config(config: &Config, boot: u64) -> FrontDoorConfig {
     }
 }
 
-/// Closes the connections of clients that wait for nothing while this node is out of touch.
-async fn watchman(door: FrontDoor, shutdown: CancellationToken) {
-    let mut period = tokio::time::interval(WATCHMAN_PERIOD);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = period.tick() => {}
-        }
-        if !door.in_touch(clock::now()) {
-            door.close_all(Closed::OutOfTouch);
-        }
-    }
+async fn watch_over(door: FrontDoor, shutdown: CancellationToken) {
+    shutdown.run_until_cancelled(watchman(door)).await;
 }
 
 /// Consensus as the front door sees it.

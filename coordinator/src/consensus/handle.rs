@@ -17,7 +17,7 @@ use super::core::ProposeError;
 use super::driver::{self, Event};
 use super::status::Status;
 use crate::session::SessionId;
-use crate::session::report::Heard;
+use crate::session::report::{self, Heard};
 use crate::state_machine::Command;
 use crate::storage::identity::IdentityError;
 use crate::storage::raft_log::{Disk, FileDisk, LogError};
@@ -228,7 +228,8 @@ impl Consensus {
         let reported_ms = shared.reported_ms.load(Ordering::Acquire);
         let now_ms = u64::try_from(now.saturating_duration_since(shared.started).as_millis())
             .unwrap_or(u64::MAX);
-        reported_ms != u64::MAX && now_ms <= reported_ms.saturating_add(shared.grace_ms)
+        let reported_ms = (reported_ms != u64::MAX).then_some(reported_ms);
+        report::may_answer(now_ms, reported_ms, shared.grace_ms)
     }
 
     /// Proposes a change of the members; done when the status shows it. Leaders only.

@@ -12,7 +12,6 @@ use super::queue::Next;
 use super::reads::ReadFailure;
 use super::waiters::Waiter;
 use super::{Answer, Inner, ReadOp, Request, RequestError, Response, Work};
-use crate::clock;
 use crate::consensus::Fatal;
 use crate::limits;
 use crate::session::SessionId;
@@ -38,7 +37,7 @@ pub(super) fn command(
         session,
         attach,
         auth: auth.to_vec(),
-        deadline_ms: clock::wall_clock_ms().saturating_add(wait_ms),
+        deadline_ms: inner.clock.wall_clock_ms().saturating_add(wait_ms),
         trace: [0; 16],
         op,
     }

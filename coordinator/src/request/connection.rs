@@ -241,7 +241,7 @@ impl Connection {
         last_zxid_seen: Zxid,
     ) -> Result<SessionGrant, OpenError> {
         let inner = &self.door.inner;
-        if !inner.replicator.in_touch(clock::now()) {
+        if !inner.replicator.in_touch(inner.clock.now()) {
             return Err(OpenError::OutOfTouch);
         }
         self.catch_up(last_zxid_seen).await?;
@@ -286,9 +286,9 @@ impl Connection {
         let inner = &self.door.inner;
         let mut progress = inner.published.progress();
         let reached = progress.wait_for(|applied| applied.zxid >= seen);
-        if tokio::time::timeout(inner.config.catch_up, reached)
+        if clock::timeout(&*inner.clock, inner.config.catch_up, reached)
             .await
-            .is_ok()
+            .is_some()
         {
             return Ok(());
         }
@@ -387,7 +387,7 @@ impl Connection {
                 result: Err(RequestError::OutcomeUnknown),
             };
             match answered.await {
-                Ok(answer) if door.in_touch(clock::now()) => answer,
+                Ok(answer) if door.in_touch(door.clock().now()) => answer,
                 Ok(answer) => unknown(answer.zxid),
                 Err(_) => unknown(Zxid(0)),
             }

@@ -36,14 +36,15 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use tokio::sync::{broadcast, mpsc};
 
+use crate::clock::Clock;
 use crate::consensus::{NotDone, ReadIndexError, Status};
 use crate::session::SessionId;
 use crate::state_machine::{Command, Op, OpError, Reply};
@@ -208,6 +209,7 @@ struct Inner {
     config: FrontDoorConfig,
     published: Arc<Published>,
     replicator: Arc<dyn Replicator>,
+    clock: Arc<dyn Clock>,
     next_request: AtomicU64,
     next_connection: AtomicU64,
     /// For session ids and passwords.
@@ -216,30 +218,33 @@ struct Inner {
 
 impl FrontDoor {
     /// A front door to `published` and `replicator`; `chance` seeds session ids and passwords and
-    /// must be a good source. Connections whose answers arrive while requests wait behind them are
-    /// driven on `runtime`.
+    /// must be a good source. Somebody must run the [`Driver`]: without it, requests stay where they wait
+    /// behind others.
     pub fn new(
         config: FrontDoorConfig,
         published: Arc<Published>,
         replicator: Arc<dyn Replicator>,
+        clock: Arc<dyn Clock>,
         chance: StdRng,
-        runtime: &tokio::runtime::Handle,
-    ) -> Self {
+    ) -> (Self, Driver) {
+        let work = published.take_work();
         let inner = Inner {
             config,
             published,
             replicator,
+            clock,
             next_request: AtomicU64::new(1),
             next_connection: AtomicU64::new(1),
             chance: Mutex::new(chance),
         };
-        let door = Self {
-            inner: Arc::new(inner),
-        };
-        if let Some(work) = door.inner.published.take_work() {
-            runtime.spawn(drive(Arc::downgrade(&door.inner), work));
-        }
-        door
+        let inner = Arc::new(inner);
+        let door = Arc::downgrade(&inner);
+        (Self { inner }, Driver { door, work })
+    }
+
+    /// The time as this door sees it.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
     }
 
     /// A new client connection; it has no session yet.
@@ -322,6 +327,21 @@ impl FrontDoor {
     }
 }
 
+/// How often the watchman looks.
+const WATCHMAN_PERIOD: Duration = Duration::from_millis(100);
+
+/// Closes the connections of clients that wait for nothing while this node may not answer them: each answer
+/// asks too.
+pub async fn watchman(door: FrontDoor) {
+    let clock = Arc::clone(door.clock());
+    loop {
+        if !door.in_touch(clock.now()) {
+            door.close_all(Closed::OutOfTouch);
+        }
+        clock.sleep(WATCHMAN_PERIOD).await;
+    }
+}
+
 /// Work that must not be done where it arises: on the raft thread, or under the publication lock.
 pub(crate) enum Work {
     /// Requests of this connection may go on.
@@ -332,19 +352,47 @@ pub(crate) enum Work {
     Unknown(Vec<u64>),
 }
 
-async fn drive(door: std::sync::Weak<Inner>, mut work: mpsc::UnboundedReceiver<Work>) {
-    while let Some(work) = work.recv().await {
-        let Some(inner) = door.upgrade() else {
-            return;
-        };
+/// Does what others have left to be done. Ends with the front door.
+pub struct Driver {
+    door: Weak<Inner>,
+    work: mpsc::UnboundedReceiver<Work>,
+}
+
+impl Driver {
+    /// Does all of it, as it comes.
+    pub async fn run(mut self) {
+        while let Some(work) = self.work.recv().await {
+            let Some(inner) = self.door.upgrade() else {
+                return;
+            };
+            inner.carry_out(work);
+        }
+    }
+
+    /// Does what there is to do now; false if that was nothing.
+    pub fn run_once(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(work) = self.work.try_recv() {
+            let Some(inner) = self.door.upgrade() else {
+                return any;
+            };
+            inner.carry_out(work);
+            any = true;
+        }
+        any
+    }
+}
+
+impl Inner {
+    fn carry_out(&self, work: Work) {
         match work {
-            Work::Advance(core) => advance::advance(&inner, &core),
+            Work::Advance(core) => advance::advance(self, &core),
             Work::NotDone(requests, why) => {
-                let mut shared = inner.published.lock();
+                let mut shared = self.published.lock();
                 shared.settle_all(&requests, &RequestError::NotDone(why));
             }
             Work::Unknown(requests) => {
-                let mut shared = inner.published.lock();
+                let mut shared = self.published.lock();
                 shared.settle_all(&requests, &RequestError::OutcomeUnknown);
             }
         }

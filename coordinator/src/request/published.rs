@@ -47,6 +47,7 @@ pub struct Published {
     shared: Mutex<Shared>,
     progress: watch::Sender<Applied>,
     work: mpsc::UnboundedSender<Work>,
+    /// Until a front door takes it.
     untaken_work: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
     on_fatal: OnFatal,
     origin: (u64, u64),
@@ -96,8 +97,9 @@ impl Published {
         self.progress.subscribe()
     }
 
-    pub(super) fn take_work(&self) -> Option<mpsc::UnboundedReceiver<Work>> {
-        self.untaken_work.lock().take()
+    pub(super) fn take_work(&self) -> mpsc::UnboundedReceiver<Work> {
+        let untaken = self.untaken_work.lock().take();
+        untaken.expect("one state has one front door")
     }
 
     /// Was this command submitted here, in this life?

@@ -125,13 +125,14 @@ fn node() -> Node {
         forward_deadline: Duration::from_secs(1),
         catch_up: Duration::from_millis(50),
     };
-    let door = FrontDoor::new(
+    let (door, driver) = FrontDoor::new(
         config,
         Arc::clone(&published),
         fake.clone(),
+        Arc::new(clock::SystemClock),
         StdRng::seed_from_u64(1),
-        &tokio::runtime::Handle::current(),
     );
+    tokio::spawn(driver.run());
     Node {
         door,
         fake,

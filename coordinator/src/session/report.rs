@@ -115,6 +115,12 @@ impl Reporter {
     }
 }
 
+/// Whether a node may answer its clients at `now_ms`: the last report that was acknowledged had been sent at
+/// `reported_ms`.
+pub fn may_answer(now_ms: u64, reported_ms: Option<u64>, grace_ms: u64) -> bool {
+    reported_ms.is_some_and(|sent_ms| now_ms <= sent_ms.saturating_add(grace_ms))
+}
+
 /// How long after the sending of its last acknowledged report a node may answer its clients: the shortest
 /// session timeout less one report period and 10 %.
 pub fn grace_ms(shortest_session_timeout_ms: u64, period_ms: u64) -> u64 {

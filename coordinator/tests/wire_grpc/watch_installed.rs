@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use zweig_coordinator::clock::SystemClock;
 use zweig_coordinator::consensus::{Applier, Committed, CommittedData, NotDone, Status};
 use zweig_coordinator::request::applier::PublishedApplier;
 use zweig_coordinator::request::flush::FlushedIndex;
@@ -117,9 +118,10 @@ impl Node {
             catch_up: Duration::from_secs(2),
         };
         let (published, chance) = (Arc::clone(&self.published), StdRng::seed_from_u64(1));
-        let runtime = tokio::runtime::Handle::current();
         let alone = Arc::new(Alone(Arc::clone(&self.published)));
-        let door = FrontDoor::new(door_config, published, alone, chance, &runtime);
+        let clock = Arc::new(SystemClock);
+        let (door, driver) = FrontDoor::new(door_config, published, alone, clock, chance);
+        tokio::spawn(driver.run());
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address: SocketAddr = socket.local_addr().expect("its address");
         let (connections, incoming) = mpsc::channel(4);

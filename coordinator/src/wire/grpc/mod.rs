@@ -11,10 +11,10 @@
 //! leaves only while this node is in touch with the leader.
 
 mod codes;
-mod session;
+pub mod session;
 mod status;
 mod values;
-mod watch;
+pub mod watch;
 
 use std::net::SocketAddr;
 use std::time::Duration;

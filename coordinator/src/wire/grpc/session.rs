@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -21,7 +22,7 @@ use zweig_proto::grpc::session_request::Request as Asked;
 use zweig_proto::grpc::session_response::Response as Said;
 
 use super::{codes, values};
-use crate::clock;
+use crate::clock::timeout;
 use crate::consensus::ReadIndexError;
 use crate::limits;
 use crate::request::{
@@ -44,13 +45,23 @@ type Responses = ReceiverStream<Result<proto::SessionResponse, Status>>;
 /// Serves the stream in a task of its own.
 pub(super) fn start(door: FrontDoor, requests: Streaming<proto::SessionRequest>) -> Responses {
     let (out, responses) = mpsc::channel(OUTGOING);
-    tokio::spawn(async move {
-        if let Some(stream) = open(door, requests, out).await {
-            stream.run().await;
-        }
-    });
+    tokio::spawn(serve(door, requests, out));
     ReceiverStream::new(responses)
 }
+
+/// Serves the stream until it ends.
+pub async fn serve<R: Requests>(door: FrontDoor, requests: R, out: Out) {
+    if let Some(stream) = open(door, requests, out).await {
+        stream.run().await;
+    }
+}
+
+/// Where a stream's requests come from.
+pub trait Requests: Stream<Item = Result<proto::SessionRequest, Status>> + Send + Unpin {}
+
+impl<R: Stream<Item = Result<proto::SessionRequest, Status>> + Send + Unpin> Requests for R {}
+
+type Out = mpsc::Sender<Result<proto::SessionResponse, Status>>;
 
 /// What goes to the client, in this order.
 enum Outgoing {
@@ -92,11 +103,11 @@ struct Gate {
     fresh: Pin<Box<dyn Future<Output = Result<(), ReadIndexError>> + Send>>,
 }
 
-struct SessionStream {
+struct SessionStream<R> {
     door: FrontDoor,
     connection: Connection,
-    requests: Streaming<proto::SessionRequest>,
-    out: mpsc::Sender<Result<proto::SessionResponse, Status>>,
+    requests: R,
+    out: Out,
     queue: mpsc::UnboundedSender<Outgoing>,
     queued: mpsc::UnboundedReceiver<Outgoing>,
     timeout: Duration,
@@ -107,17 +118,14 @@ struct SessionStream {
     half_closed: bool,
 }
 
-async fn open(
-    door: FrontDoor,
-    mut requests: Streaming<proto::SessionRequest>,
-    out: mpsc::Sender<Result<proto::SessionResponse, Status>>,
-) -> Option<SessionStream> {
-    let first = tokio::time::timeout(OPEN_DEADLINE, requests.message()).await;
-    let first = first.ok()?.ok()??;
+async fn open<R: Requests>(door: FrontDoor, mut requests: R, out: Out) -> Option<SessionStream<R>> {
+    let first = timeout(&**door.clock(), OPEN_DEADLINE, requests.next()).await;
+    let first = first??.ok()?;
     let id = first.id;
     let (queue, queued) = mpsc::unbounded_channel();
     let connection = door.connect(Arc::new(Outbox(queue.clone())));
     let opened = tokio::select! {
+        biased;
         opened = open_session(&connection, first) => opened,
         () = out.closed() => return None,
     };
@@ -186,7 +194,7 @@ fn response(id: u64, zxid: Zxid, said: Said) -> proto::SessionResponse {
     }
 }
 
-impl SessionStream {
+impl<R: Requests> SessionStream<R> {
     async fn run(mut self) {
         loop {
             if self.half_closed && self.unanswered == 0 && self.gate.is_none() {
@@ -203,10 +211,10 @@ impl SessionStream {
                 }
                 () = self.out.closed() => return,
                 fresh = fresh(self.gate.as_mut()), if self.gate.is_some() => self.through(fresh),
-                message = self.requests.message(), if listening => match message {
-                    Ok(Some(message)) => self.take(message),
-                    Ok(None) => self.half_closed = true,
-                    Err(status) => {
+                message = self.requests.next(), if listening => match message {
+                    Some(Ok(message)) => self.take(message),
+                    None => self.half_closed = true,
+                    Some(Err(status)) => {
                         tracing::debug!(session = ?self.connection.session(), %status, "stream broke");
                         return;
                     }
@@ -282,7 +290,8 @@ impl SessionStream {
         let door = self.door.clone();
         let patience = self.timeout / 3;
         let fresh = Box::pin(async move {
-            let waited = tokio::time::timeout(patience, door.linearizable()).await;
+            let clock = Arc::clone(door.clock());
+            let waited = timeout(&*clock, patience, door.linearizable()).await;
             waited.unwrap_or(Err(ReadIndexError::NoQuorum))
         });
         self.gate = Some(Gate { id, read, fresh });
@@ -300,7 +309,7 @@ impl SessionStream {
 
     /// Hands one thing to the transport. False if it was the last.
     async fn deliver(&mut self, outgoing: Outgoing) -> bool {
-        let in_touch = self.door.in_touch(clock::now());
+        let in_touch = self.door.in_touch(self.door.clock().now());
         let (id, zxid, said) = match outgoing {
             Outgoing::Closed(why) => {
                 let end = response(0, Zxid(0), Said::Error(codes::of_closed(why)));

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -26,7 +25,7 @@ use zweig_proto::grpc as proto;
 use zweig_proto::grpc::watch_response::Response as Said;
 
 use super::values;
-use crate::clock;
+use crate::clock::timeout;
 use crate::request::{ChangeSet, Closed, EventSink, FrontDoor};
 use crate::state_machine::{Change, ChangeKind, SubtreeError, SubtreeNode};
 use crate::storage::{HistoryError, Store};
@@ -51,7 +50,7 @@ const MARK_PERIOD: Duration = Duration::from_millis(200);
 /// How long this node may take to reach a zxid that the client has seen elsewhere.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-type Responses = ReceiverStream<Result<proto::WatchResponse, Status>>;
+type Responses = mpsc::Receiver<Result<proto::WatchResponse, Status>>;
 
 /// Serves the stream in a task of its own, until the client leaves or this node stops.
 ///
@@ -61,7 +60,21 @@ pub(super) fn start(
     door: FrontDoor,
     request: proto::WatchRequest,
     shutdown: CancellationToken,
-) -> Result<Responses, Status> {
+) -> Result<ReceiverStream<Result<proto::WatchResponse, Status>>, Status> {
+    let (serving, responses) = serve(door, request, shutdown)?;
+    tokio::spawn(serving);
+    Ok(ReceiverStream::new(responses))
+}
+
+/// What serves the stream, and what it says.
+///
+/// # Errors
+/// For a request that no node would serve.
+pub fn serve(
+    door: FrontDoor,
+    request: proto::WatchRequest,
+    shutdown: CancellationToken,
+) -> Result<(impl Future<Output = ()> + Send + use<>, Responses), Status> {
     path::validate(&request.path).map_err(Status::invalid_argument)?;
     if request.from_zxid < 0 {
         return Err(Status::invalid_argument("from_zxid is negative"));
@@ -76,8 +89,9 @@ pub(super) fn start(
         ended: Zxid(request.from_zxid),
         out: out.clone(),
     };
-    tokio::spawn(async move {
+    let serving = async move {
         let end = tokio::select! {
+            biased;
             end = stream.run() => end,
             () = out.closed() => End::ClientLeft,
             () = shutdown.cancelled() => End::Failed(Status::unavailable("this node is stopping")),
@@ -92,8 +106,8 @@ pub(super) fn start(
         };
         // The client may be gone by now.
         let _ = out.send(last.map(message)).await;
-    });
-    Ok(ReceiverStream::new(responses))
+    };
+    Ok((serving, responses))
 }
 
 /// A stream's credentials are checked like a session's.
@@ -180,7 +194,7 @@ impl WatchStream {
     }
 
     fn in_touch(&self) -> Result<(), End> {
-        if self.door.in_touch(clock::now()) {
+        if self.door.in_touch(self.door.clock().now()) {
             Ok(())
         } else {
             let why = "this node is out of touch with the leader";
@@ -254,9 +268,10 @@ impl WatchStream {
         if applied() >= self.ended {
             return Ok(());
         }
-        match tokio::time::timeout(CATCH_UP, self.door.linearizable()).await {
-            Ok(Ok(())) if applied() >= self.ended => Ok(()),
-            Ok(Ok(())) => Err(End::TooOld(applied().next())),
+        let clock = &**self.door.clock();
+        match timeout(clock, CATCH_UP, self.door.linearizable()).await {
+            Some(Ok(())) if applied() >= self.ended => Ok(()),
+            Some(Ok(())) => Err(End::TooOld(applied().next())),
             _ => {
                 let why = format!("this node has not reached zxid {} yet", self.ended.0);
                 Err(End::Failed(Status::unavailable(why)))
@@ -329,20 +344,15 @@ impl WatchStream {
         &mut self,
         mut changes: broadcast::Receiver<Arc<ChangeSet>>,
     ) -> Result<std::convert::Infallible, End> {
-        let mut period: Interval = interval(MARK_PERIOD);
-        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let clock = Arc::clone(self.door.clock());
+        // The first mark at once.
+        let mut period = clock.sleep(Duration::ZERO);
         let mut marked = Zxid(0);
         loop {
             tokio::select! {
-                change = changes.recv() => match change {
-                    Ok(set) => self.send_changes(set.zxid, &set.changes).await?,
-                    Err(RecvError::Lagged(_)) => return Err(End::FellBehind(self.ended)),
-                    Err(RecvError::Closed) => {
-                        let why = "this node's state was replaced";
-                        return Err(End::Failed(Status::unavailable(why)));
-                    }
-                },
-                _ = period.tick() => {
+                biased;
+                () = &mut period => {
+                    period = clock.sleep(MARK_PERIOD);
                     self.in_touch()?;
                     // Under the publication lock: what is applied has been queued. A queue that is
                     // closed belongs to a state that is no more; what is applied now went by it.
@@ -356,6 +366,14 @@ impl WatchStream {
                         marked = applied;
                     }
                 }
+                change = changes.recv() => match change {
+                    Ok(set) => self.send_changes(set.zxid, &set.changes).await?,
+                    Err(RecvError::Lagged(_)) => return Err(End::FellBehind(self.ended)),
+                    Err(RecvError::Closed) => {
+                        let why = "this node's state was replaced";
+                        return Err(End::Failed(Status::unavailable(why)));
+                    }
+                },
             }
         }
     }
