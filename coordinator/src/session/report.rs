@@ -121,10 +121,12 @@ pub fn may_answer(now_ms: u64, reported_ms: Option<u64>, grace_ms: u64) -> bool 
     reported_ms.is_some_and(|sent_ms| now_ms <= sent_ms.saturating_add(grace_ms))
 }
 
-/// How long after the sending of its last acknowledged report a node may answer its clients: the shortest
-/// session timeout less one report period and 10 %.
-pub fn grace_ms(shortest_session_timeout_ms: u64, period_ms: u64) -> u64 {
-    (shortest_session_timeout_ms - shortest_session_timeout_ms / 10).saturating_sub(period_ms)
+/// How long after the sending of its last acknowledged report a node may answer its clients. A client may have been
+/// silent for a third of its timeout before that report: so often clients send something. So two thirds of the
+/// shortest session timeout are left, and a tenth of that for clocks that differ and for the way to the node.
+pub fn grace_ms(shortest_session_timeout_ms: u64) -> u64 {
+    let left_ms = shortest_session_timeout_ms - shortest_session_timeout_ms.div_ceil(3);
+    left_ms - left_ms / 10
 }
 
 #[cfg(test)]
@@ -193,9 +195,14 @@ mod tests {
         assert_eq!(again.sessions, [(SessionId(1), 2)]);
     }
 
+    /// The client's last word before the report that was acknowledged may be a third of its timeout old, and the
+    /// leader counts from then.
     #[test]
-    fn the_grace_ends_before_the_shortest_session() {
-        assert_eq!(grace_ms(4_000, 1_000), 2_600);
-        assert_eq!(grace_ms(10, 1_000), 0);
+    fn the_grace_ends_before_the_shortest_session_of_a_steady_client() {
+        for timeout_ms in [10, 2_000, 4_000, 40_000] {
+            let (grace_ms, silent_ms) = (grace_ms(timeout_ms), timeout_ms / 3);
+            assert!(silent_ms + grace_ms + timeout_ms / 20 <= timeout_ms);
+        }
+        assert_eq!(grace_ms(4_000), 2_400);
     }
 }

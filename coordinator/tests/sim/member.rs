@@ -327,7 +327,7 @@ impl Member {
 
     /// Whether this member may answer its clients.
     pub fn is_in_touch(&self, env: &Env) -> bool {
-        let grace_ms = grace_ms(u64::from(SESSION_TIMEOUT_MS), REPORT_PERIOD_MS);
+        let grace_ms = grace_ms(u64::from(SESSION_TIMEOUT_MS));
         let reported_ms = self.up.as_ref().and_then(|up| up.raft.node.reported_ms());
         reported_ms.is_some_and(|reported_ms| self.now(env).ms <= reported_ms + grace_ms)
     }

@@ -210,7 +210,7 @@ fn shared(config: &ConsensusConfig) -> Shared {
         stopping: AtomicBool::new(false),
         heard: Mutex::new(Heard::new()),
         reported_ms: AtomicU64::new(u64::MAX),
-        grace_ms: grace_ms(config.shortest_session_timeout_ms, config.report_period_ms),
+        grace_ms: grace_ms(config.shortest_session_timeout_ms),
     }
 }
 
