@@ -258,14 +258,19 @@ impl Forwarder {
         requests
     }
 
-    /// A snapshot was installed, or this node was removed: nobody can tell what became of these requests.
+    /// A snapshot was installed, or this node was removed: nobody can tell what became of these requests. What
+    /// waits behind them is given up with them: a later write of a session must not be done where an earlier one
+    /// perhaps was not.
     pub fn lose_track(&mut self, applied_term: u64) -> Vec<u64> {
         self.applied_term = self.applied_term.max(applied_term);
         self.transmit = 0;
         self.base = self.next_number;
-        self.sent
-            .drain(..)
-            .map(|sent| sent.waiting.request)
+        if self.sent.is_empty() {
+            return Vec::new();
+        }
+        let sent = self.sent.drain(..).map(|sent| sent.waiting);
+        sent.chain(self.waiting.drain(..))
+            .map(|waiting| waiting.request)
             .collect()
     }
 

@@ -96,15 +96,19 @@ fn a_stream_renewed_while_no_leader_is_known_is_remembered() {
 }
 
 #[test]
-fn after_a_snapshot_what_was_sent_is_unknown_and_what_was_not_goes_on() {
+fn after_a_snapshot_what_was_sent_is_unknown_and_so_is_what_waits_behind_it() {
     let mut forwarder = forwarder();
     forwarder.set_target(Some((3, 1)));
     sent(&mut forwarder);
     forwarder.submit(5, 0, Bytes::from_static(&[5]));
-    assert_eq!(forwarder.lose_track(6), [1, 2, 3, 4]);
-    assert_eq!(sent(&mut forwarder), []);
+    assert_eq!(forwarder.lose_track(6), [1, 2, 3, 4, 5]);
     forwarder.set_target(Some((6, 2)));
-    assert_eq!(sent(&mut forwarder), [(6, 1, vec![5])]);
+    assert_eq!(sent(&mut forwarder), [], "5 may be of the session of 4");
+    forwarder.set_target(None);
+    forwarder.submit(6, 0, Bytes::from_static(&[6]));
+    assert_eq!(forwarder.lose_track(7), [], "behind nothing that is lost");
+    forwarder.set_target(Some((7, 1)));
+    assert_eq!(sent(&mut forwarder), [(7, 1, vec![6])]);
 }
 
 #[test]
