@@ -8,7 +8,7 @@
 //! - [`consensus`]: one log of commands for all nodes, replicated by raft.
 //! - [`request`]: the front door: sessions in order, reads, watches, waiting answers.
 //! - [`wire`]: clients' bytes: ZooKeeper's protocol and gRPC on one port.
-//! - `upkeep`: what a leader sees to from time to time.
+//! - [`upkeep`]: what a leader sees to from time to time.
 //! - [`server`]: builds all of it; [`run`] is all that the binary calls.
 //! - [`wipe`]: sets a stopped node's data aside, so that it rejoins.
 //! - [`config`], [`limits`], [`clock`], [`metrics`]: settings, bounds, the only clock, counters.
@@ -27,7 +27,7 @@ pub mod session;
 pub mod state_machine;
 pub mod storage;
 pub mod tree;
-mod upkeep;
+pub mod upkeep;
 pub mod watch;
 pub mod wipe;
 pub mod wire;

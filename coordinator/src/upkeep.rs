@@ -34,40 +34,37 @@ pub(crate) fn start(
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     if let Some(wanted) = config.max_data_bytes {
-        let door = door.clone();
-        tasks.push(every(LIMIT_PERIOD, shutdown, move || {
-            keep_limit(&door, wanted);
-            std::future::ready(())
-        }));
+        tasks.push(until(shutdown, keep_limits(door.clone(), wanted)));
     }
-    let door = door.clone();
-    tasks.push(every(config.container_check, shutdown, move || {
-        delete_containers(door.clone())
-    }));
+    let containers = check_containers(door.clone(), config.container_check);
+    tasks.push(until(shutdown, containers));
     tasks
 }
 
-fn every<F>(
-    period: Duration,
+/// A turn that is broken off has left nothing half done.
+fn until(
     shutdown: &CancellationToken,
-    mut turn: impl FnMut() -> F + Send + 'static,
-) -> JoinHandle<()>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+    turns: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
     let shutdown = shutdown.clone();
-    let turns = async move {
-        let mut period = tokio::time::interval(period);
-        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            period.tick().await;
-            turn().await;
-        }
-    };
     tokio::spawn(async move {
-        // A turn that is broken off has left nothing half done.
         shutdown.run_until_cancelled(turns).await;
     })
+}
+
+async fn keep_limits(door: FrontDoor, wanted: u32) {
+    loop {
+        keep_limit(&door, wanted);
+        door.clock().sleep(LIMIT_PERIOD).await;
+    }
+}
+
+/// Deletes containers that are done, for ever.
+pub async fn check_containers(door: FrontDoor, period: Duration) {
+    loop {
+        delete_containers(&door).await;
+        door.clock().sleep(period).await;
+    }
 }
 
 fn leads(door: &FrontDoor) -> bool {
@@ -90,8 +87,8 @@ fn keep_limit(door: &FrontDoor, wanted: u32) {
     }
 }
 
-async fn delete_containers(door: FrontDoor) {
-    if !leads(&door) {
+async fn delete_containers(door: &FrontDoor) {
+    if !leads(door) {
         return;
     }
     let containers = match door.read(|state| state.containers()) {
@@ -102,11 +99,11 @@ async fn delete_containers(door: FrontDoor) {
         }
     };
     for paths in containers.chunks(CONTAINERS_PER_TURN) {
-        match delete_of(&door, paths) {
+        match delete_of(door, paths) {
             Ok(0) => {}
             Ok(deleted) => {
                 tracing::debug!(deleted, "containers without children");
-                tokio::time::sleep(CONTAINER_PAUSE).await;
+                door.clock().sleep(CONTAINER_PAUSE).await;
             }
             Err(Failed::Store(error)) => tracing::error!(%error, "a container cannot be read"),
             Err(Failed::NotDone(not_done)) => {

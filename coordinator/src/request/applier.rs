@@ -12,7 +12,7 @@ use crate::consensus::{
 };
 use crate::session::SessionId;
 use crate::state_machine::{Outcome, SessionChange, StateMachine};
-use crate::storage::{Meta, OverlayStore, States, Store, write_behind};
+use crate::storage::{Meta, States, Store};
 
 /// The apply thread's handle on the published state.
 pub struct PublishedApplier {
@@ -126,10 +126,8 @@ impl Applier for PublishedApplier {
 
     fn checkpoint(&mut self, folder: &Path) -> Result<CheckpointMark, Fatal> {
         let write = || {
-            let with_store = |with: &mut dyn FnMut(&mut OverlayStore)| {
-                with(self.published.lock().state_mut().store_mut());
-            };
-            write_behind(with_store).map_err(|error| Fatal::new(chain(&error)))
+            let written = self.published.write_behind();
+            written.map_err(|error| Fatal::new(chain(&error)))
         };
         // The first may only finish a batch that was frozen before the last entries.
         write()?;

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use super::published::Published;
 use crate::clock;
 use crate::consensus::Fatal;
+use crate::storage::StoreError;
 use crate::storage::raft_log::free_bytes;
-use crate::storage::{StoreError, write_behind};
 
 /// Between two batches.
 const WRITE_PERIOD: Duration = Duration::from_millis(100);
@@ -112,11 +112,11 @@ fn run(
             continue;
         }
         written_bytes += pending_bytes(published);
-        let db = write_behind(|with| with(published.lock().state_mut().store_mut()))?;
+        let db = published.write_behind()?;
         let now = clock::now();
         if stop && pending_bytes(published) > 0 {
             // One batch was still on its way when the last one was frozen.
-            write_behind(|with| with(published.lock().state_mut().store_mut()))?;
+            published.write_behind()?;
         }
         let behind = published.lock().state().applied().index > flushed.get();
         if stop || (behind && is_due(now, persisted_at, written_bytes)) {

@@ -23,7 +23,7 @@ use crate::session::SessionId;
 use crate::state_machine::{
     Change, OpError, Outcome, Reply, SessionChange, SessionGrant, StateMachine,
 };
-use crate::storage::{Applied, OverlayStore};
+use crate::storage::{Applied, Database, OverlayStore, StoreError, write_behind};
 use crate::tree::Zxid;
 use crate::watch::WatchTable;
 
@@ -90,6 +90,11 @@ impl Published {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock()
+    }
+
+    /// Moves what waits in memory into the database, which is returned. The lock is held for moments only.
+    pub fn write_behind(&self) -> Result<Arc<dyn Database>, StoreError> {
+        write_behind(|with| with(self.lock().state_mut().store_mut()))
     }
 
     /// How far this node has applied.
