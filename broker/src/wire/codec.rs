@@ -1,15 +1,14 @@
 //! Requests from bytes and answers to bytes, the same way for every API.
 //!
-//! Decoding never panics and never reserves more than the bytes at hand could need ([`super::guarded`]).
+//! Decoding never panics and never reserves more than the bytes at hand could need ([`guarded`]).
 //! An answer that can't be encoded is our own bug (a field set that its version lacks): it closes the
 //! connection with an error in the log, and the process goes on.
 
-use super::guarded::Guarded;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use thiserror::Error;
+use zweig_client::kafka::guarded;
 
 /// Bytes before the client id in every request header: key, version, correlation id.
 const FIXED_HEADER_BYTES: usize = 8;
@@ -102,22 +101,7 @@ pub fn decode<T: Decodable>(bytes: &mut Bytes, version: i16) -> Result<T, Reques
         version,
         reason,
     };
-    let attempt = catch_unwind(AssertUnwindSafe(|| -> Result<(T, usize), String> {
-        let mut guarded = Guarded::new(bytes.clone());
-        let probed = T::decode(&mut guarded, version).map_err(|e| e.to_string())?;
-        if !guarded.replaced() {
-            return Ok((probed, guarded.remaining()));
-        }
-        drop(probed);
-        let mut plain = bytes.clone();
-        let message = T::decode(&mut plain, version).map_err(|e| e.to_string())?;
-        Ok((message, plain.len()))
-    }));
-    let (message, left) = attempt
-        .map_err(|_| malformed("the decoder panicked".to_owned()))?
-        .map_err(malformed)?;
-    bytes.advance(bytes.len() - left);
-    Ok(message)
+    guarded::decode(bytes, version).map_err(malformed)
 }
 
 /// One answer frame: size, response header in the version the message asks for, message.

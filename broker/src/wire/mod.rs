@@ -6,5 +6,4 @@
 
 pub mod codec;
 pub mod frame;
-mod guarded;
 pub mod skim;

@@ -7,6 +7,7 @@
 //! From the socket upwards, each file uses those above it in this list only:
 //! - [`error`]: what can go wrong, and whether trying again can help;
 //! - [`records`]: record batches (format v2), bytes to values and back, with all five codecs;
+//! - [`guarded`]: messages from bytes of anyone;
 //! - [`api`]: which versions of which request this client speaks;
 //! - [`connection`]: one pipelined TCP connection;
 //! - [`client`]: cluster metadata, a connection per broker, finding leaders and group coordinators;
@@ -21,6 +22,7 @@ pub mod client;
 pub mod connection;
 pub mod consumer;
 pub mod error;
+pub mod guarded;
 pub mod producer;
 
 pub mod records;

@@ -8,11 +8,12 @@ use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::{
     DescribeGroupsRequest, GroupId, ListGroupsRequest, OffsetFetchRequest,
 };
-use kafka_protocol::protocol::{Decodable, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 
 use super::Admin;
 use crate::kafka::client::Lane;
 use crate::kafka::error::{KafkaError, check};
+use crate::kafka::guarded;
 
 /// A group in a list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,7 +199,7 @@ pub(crate) fn decode_assignment(mut bytes: Bytes) -> Option<BTreeMap<String, Vec
         return None;
     }
     let version = bytes.get_i16().clamp(0, 3);
-    let assignment = ConsumerProtocolAssignment::decode(&mut bytes, version).ok()?;
+    let assignment: ConsumerProtocolAssignment = guarded::decode(&mut bytes, version).ok()?;
     Some(
         assignment
             .assigned_partitions

@@ -4,11 +4,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::{Api, KafkaError};
+use crate::kafka::guarded;
 
 /// The longest answer accepted, in bytes.
 const MAX_FRAME_BYTES: usize = 256 << 20;
@@ -67,12 +68,12 @@ pub(super) fn decode_answer<R: Api>(
     mut frame: Bytes,
     version: i16,
 ) -> Result<R::Response, KafkaError> {
-    let malformed = |e: &dyn std::fmt::Display| {
-        KafkaError::Malformed(format!("answer to {} version {version}: {e}", R::NAME))
+    let malformed = |reason: String| {
+        KafkaError::Malformed(format!("answer to {} version {version}: {reason}", R::NAME))
     };
-    ResponseHeader::decode(&mut frame, R::Response::header_version(version))
-        .map_err(|e| malformed(&e))?;
-    R::Response::decode(&mut frame, version).map_err(|e| malformed(&e))
+    let header = R::Response::header_version(version);
+    guarded::decode::<ResponseHeader>(&mut frame, header).map_err(malformed)?;
+    guarded::decode(&mut frame, version).map_err(malformed)
 }
 
 /// The answer to ApiVersions, which may be one of version 0 whatever was asked.

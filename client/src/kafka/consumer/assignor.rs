@@ -12,10 +12,11 @@ use kafka_protocol::messages::consumer_protocol_assignment::{
     ConsumerProtocolAssignment, TopicPartition as AssignedTopic,
 };
 use kafka_protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use crate::kafka::admin::decode_assignment;
 use crate::kafka::error::KafkaError;
+use crate::kafka::guarded;
 
 /// Name of the protocol in JoinGroup.
 pub const RANGE: &str = "range";
@@ -94,8 +95,8 @@ pub fn decode_subscription(mut bytes: Bytes) -> Vec<String> {
         return Vec::new();
     }
     let version = bytes.get_i16().clamp(0, 3);
-    ConsumerProtocolSubscription::decode(&mut bytes, version)
-        .map(|s| s.topics.iter().map(|t| t.to_string()).collect())
+    guarded::decode(&mut bytes, version)
+        .map(|s: ConsumerProtocolSubscription| s.topics.iter().map(|t| t.to_string()).collect())
         .unwrap_or_default()
 }
 
@@ -165,6 +166,15 @@ mod tests {
         let assigned = assign_range(&members, &BTreeMap::from([("t".to_owned(), 1)]));
         assert_eq!(assigned["a"]["t"], vec![0]);
         assert!(assigned["b"].is_empty());
+    }
+
+    #[test]
+    fn what_members_claim_costs_nothing() {
+        // Two thousand million topics, and as many partitions of one topic.
+        let topics = Bytes::from_static(&[0, 0, 0x7f, 0xff, 0xff, 0xff]);
+        assert!(decode_subscription(topics).is_empty());
+        let partitions = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\x7f\xff\xff\xff");
+        assert!(read_assignment(partitions).is_err());
     }
 
     #[test]
