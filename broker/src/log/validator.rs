@@ -253,9 +253,10 @@ fn check_records(
         if config.cleanup_policy.compact && !record.has_key {
             return Err(invalid("record without a key in a compacted topic"));
         }
-        let timestamp_ms = header
-            .base_timestamp_ms
-            .saturating_add(record.timestamp_delta_ms);
+        let (base_ms, delta_ms) = (header.base_timestamp_ms, record.timestamp_delta_ms);
+        let timestamp_ms = base_ms
+            .checked_add(delta_ms)
+            .ok_or_else(|| invalid(format!("timestamp {base_ms} + {delta_ms} is none")))?;
         if config.timestamp_type == TimestampType::CreateTime {
             check_timestamp(timestamp_ms, config, now_ms)?;
         }

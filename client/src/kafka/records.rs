@@ -196,7 +196,9 @@ fn put_records(buf: &mut BytesMut, records: &[Record], base_timestamp: i64) {
     for (delta, record) in records.iter().enumerate() {
         body.clear();
         body.put_i8(0);
-        varint::put_i64(&mut body, record.timestamp_ms - base_timestamp);
+        // Readers add it again, wrapping as well.
+        let delta_ms = record.timestamp_ms.wrapping_sub(base_timestamp);
+        varint::put_i64(&mut body, delta_ms);
         varint::put_i64(&mut body, delta as i64);
         varint::put_bytes(&mut body, record.key.as_deref());
         varint::put_bytes(&mut body, record.value.as_deref());

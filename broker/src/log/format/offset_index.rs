@@ -30,7 +30,8 @@ pub fn encode(entry: OffsetPosition, base_offset: i64) -> [u8; ENTRY_SIZE as usi
 pub fn decode(bytes: [u8; ENTRY_SIZE as usize], base_offset: i64) -> OffsetPosition {
     let [a, b, c, d, e, f, g, h] = bytes;
     OffsetPosition {
-        offset: base_offset + i64::from(i32::from_be_bytes([a, b, c, d])),
+        // Garbled ones are found by their order.
+        offset: base_offset.saturating_add(i64::from(i32::from_be_bytes([a, b, c, d]))),
         position: u32::from_be_bytes([e, f, g, h]),
     }
 }
@@ -48,5 +49,7 @@ mod tests {
         let bytes = encode(entry, 1_000_000);
         assert_eq!(bytes, [0, 0, 1, 2, 0, 0, 0x12, 0x34]);
         assert_eq!(decode(bytes, 1_000_000), entry);
+        // Of a file whose name is garbled.
+        assert_eq!(decode(bytes, i64::MAX - 1).offset, i64::MAX);
     }
 }

@@ -8,6 +8,11 @@
 
 use super::FormatError;
 
+/// Bytes of the longest varint: consumers refuse a longer one, or read what follows it wrongly.
+pub(super) const VARINT_BYTES: u32 = 5;
+/// Bytes of the longest varlong.
+pub(super) const VARLONG_BYTES: u32 = 10;
+
 /// One record of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -117,23 +122,27 @@ impl<'a> Cursor<'a> {
     }
 
     fn varint(&mut self) -> Result<i32, FormatError> {
-        let value = self.varlong()?;
+        let value = self.zigzag(VARINT_BYTES)?;
         i32::try_from(value).map_err(|_| FormatError(format!("varint {value} is out of range")))
     }
 
     fn varlong(&mut self) -> Result<i64, FormatError> {
+        self.zigzag(VARLONG_BYTES)
+    }
+
+    fn zigzag(&mut self, most: u32) -> Result<i64, FormatError> {
         let mut raw: u64 = 0;
-        for shift in (0..64).step_by(7) {
+        for at in 0..most {
             let Some((&byte, rest)) = self.0.split_first() else {
                 return Err(FormatError::new("varint runs out of the record"));
             };
             self.0 = rest;
-            raw |= u64::from(byte & 0x7f) << shift;
+            raw |= u64::from(byte & 0x7f) << (7 * at);
             if byte & 0x80 == 0 {
                 return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
             }
         }
-        Err(FormatError::new("varint of more than ten bytes"))
+        Err(FormatError(format!("varint of more than {most} bytes")))
     }
 }
 
@@ -193,6 +202,23 @@ pub(crate) mod tests {
         for length in 1..body.len() {
             let whole = records(&body[..length]).all(|record| record.is_ok());
             assert_eq!(whole, length == first, "length {length}");
+        }
+    }
+
+    #[test]
+    fn varints_are_no_longer_than_consumers_read() {
+        // Attributes, timestamp, an offset of more bytes than it takes, no key, no value, no headers.
+        for (padding, good) in [(3, true), (4, true), (5, false)] {
+            let mut record = vec![0, 0];
+            record.extend(vec![0x80; padding]);
+            record.extend([0, 1, 1, 0]);
+            let mut body = vec![record.len() as u8 * 2];
+            body.extend(record);
+            assert_eq!(
+                records(&body).all(|record| record.is_ok()),
+                good,
+                "{padding}"
+            );
         }
     }
 

@@ -133,7 +133,9 @@ impl Header {
             record_count: i32::from_be_bytes(field(bytes, 57)),
         };
         let delta = header.last_offset_delta;
-        if delta < 0 || header.base_offset.checked_add(i64::from(delta)).is_none() {
+        // The offset behind the last one must be an offset too.
+        let next = header.base_offset.checked_add(i64::from(delta) + 1);
+        if delta < 0 || next.is_none() {
             return Err(BatchError::LastOffsetDelta(delta));
         }
         Ok(header)
@@ -400,6 +402,22 @@ pub(crate) mod tests {
         for length in 0..bytes.len() {
             assert!(parse_whole(&bytes[..length]).is_err(), "length {length}");
         }
+    }
+
+    #[test]
+    fn there_is_an_offset_behind_every_batch() {
+        let ending_at = |last: i64| {
+            let base_offset = last - 2;
+            Header::parse(
+                &Batch {
+                    base_offset,
+                    ..Batch::of(3)
+                }
+                .bytes(),
+            )
+        };
+        assert_eq!(ending_at(i64::MAX - 1).unwrap().next_offset(), i64::MAX);
+        assert_eq!(ending_at(i64::MAX), Err(BatchError::LastOffsetDelta(2)));
     }
 
     #[test]

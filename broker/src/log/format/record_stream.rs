@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader};
 use zweig_client::kafka::records::{Compression, UnpackedTooLarge, unpack};
 
 use super::FormatError;
+use super::record::{VARINT_BYTES, VARLONG_BYTES};
 use super::record_batch::{HEADER_SIZE, Header};
 use crate::limits;
 
@@ -166,21 +167,25 @@ impl<R: BufRead> Stream<R> {
     }
 
     fn varint(&mut self) -> Result<i32, StreamError> {
-        let value = self.varlong()?;
+        let value = self.zigzag(VARINT_BYTES)?;
         let narrow = i32::try_from(value);
         Ok(narrow.map_err(|_| FormatError(format!("varint {value} is out of range")))?)
     }
 
     fn varlong(&mut self) -> Result<i64, StreamError> {
+        self.zigzag(VARLONG_BYTES)
+    }
+
+    fn zigzag(&mut self, most: u32) -> Result<i64, StreamError> {
         let mut raw: u64 = 0;
-        for shift in (0..64).step_by(7) {
+        for at in 0..most {
             let byte = self.byte()?;
-            raw |= u64::from(byte & 0x7f) << shift;
+            raw |= u64::from(byte & 0x7f) << (7 * at);
             if byte & 0x80 == 0 {
                 return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
             }
         }
-        Err(FormatError::new("varint of more than ten bytes").into())
+        Err(FormatError(format!("varint of more than {most} bytes")).into())
     }
 }
 

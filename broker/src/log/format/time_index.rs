@@ -30,7 +30,8 @@ pub fn decode(bytes: [u8; ENTRY_SIZE as usize], base_offset: i64) -> TimestampEn
     let [timestamp @ .., a, b, c, d] = bytes;
     TimestampEntry {
         timestamp_ms: i64::from_be_bytes(timestamp),
-        offset: base_offset + i64::from(i32::from_be_bytes([a, b, c, d])),
+        // Garbled ones are found by their order.
+        offset: base_offset.saturating_add(i64::from(i32::from_be_bytes([a, b, c, d]))),
     }
 }
 
@@ -47,5 +48,7 @@ mod tests {
         let bytes = encode(entry, 70);
         assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 7]);
         assert_eq!(decode(bytes, 70), entry);
+        // Of a file whose name is garbled.
+        assert_eq!(decode(bytes, i64::MAX - 1).offset, i64::MAX);
     }
 }

@@ -353,3 +353,20 @@ fn mutated_batches_are_refused_or_readable() {
     }
     assert!(accepted > 5_000, "{accepted}");
 }
+
+#[test]
+fn a_timestamp_beyond_the_end_of_time_is_none() {
+    // As far as the settings go any will do.
+    let config = LogConfig {
+        timestamp_after_max_ms: i64::MAX,
+        ..LogConfig::default()
+    };
+    let check = |batch: &[u8]| check_for_leader(batch, &config, AppendOrigin::Client, NOW);
+    let at = |base_ms: i64| altered(27, &base_ms.to_be_bytes());
+    assert!(check(&at(i64::MAX - 1)).is_ok());
+    let beyond = check(&at(i64::MAX));
+    assert!(
+        matches!(beyond, Err(AppendError::InvalidRecord(_))),
+        "{beyond:?}"
+    );
+}

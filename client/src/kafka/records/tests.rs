@@ -164,3 +164,17 @@ fn both_codecs_of_this_tree_agree() {
     let decoded = RecordBatchDecoder::decode(&mut bytes).expect("decode");
     assert_eq!(decoded.records, vec![record]);
 }
+
+#[test]
+fn timestamps_at_both_ends_of_time_come_back() {
+    let at = |timestamp_ms| Record {
+        timestamp_ms,
+        ..Record::default()
+    };
+    let records = [at(i64::MIN), at(i64::MAX), at(0)];
+    let bytes = encode_batch(&BatchSpec::default(), &records).expect("encoded");
+    let batch = Batches::new(bytes).next().expect("one").expect("whole");
+    let read = batch.records().expect("records");
+    let read: Vec<Record> = read.into_iter().map(|(_, record)| record).collect();
+    assert_eq!(read, records);
+}
