@@ -23,7 +23,7 @@ pub struct MetaProperties {
 pub fn encode(properties: &MetaProperties) -> String {
     let mut text = String::from("#\n");
     for (key, value) in &properties.other {
-        let _ = writeln!(text, "{key}={}", escape(value));
+        let _ = writeln!(text, "{}={}", escape(key), escape(value));
     }
     if let Some(broker_id) = properties.broker_id {
         let _ = writeln!(text, "broker.id={broker_id}");
@@ -59,13 +59,20 @@ pub fn decode(text: &str) -> Result<MetaProperties, FormatError> {
 }
 
 /// Java's rules for values: these would start a comment, a separator or an escape.
-fn escape(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len());
-    for character in value.chars() {
-        if matches!(character, '\\' | '#' | '!' | '=' | ':') {
-            escaped.push('\\');
+/// As Java writes it, so that it reads as `text` whatever is in it.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' | '#' | '!' | '=' | ':' | ' ' => escaped.extend(['\\', character]),
+            '!'..='~' => escaped.push(character),
+            // Read as Latin-1, so all the others are told by their numbers.
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
+            }
         }
-        escaped.push(character);
     }
     escaped
 }
@@ -91,6 +98,13 @@ mod tests {
         let read = decode(kafka).unwrap();
         assert_eq!(read.broker_id, Some(7));
         assert_eq!(read.cluster_id.as_deref(), Some("abc"));
+        let odd = [(" a=\u{e4}", "\n b\u{20ac} \\"), ("#c", "\t")];
+        let odd = odd.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let properties = MetaProperties {
+            other: BTreeMap::from(odd),
+            ..MetaProperties::default()
+        };
+        assert_eq!(decode(&encode(&properties)).unwrap(), properties);
         assert!(decode("version=9\n").is_err());
         assert!(decode("broker.id=x\n").is_err());
         assert_eq!(decode("").unwrap(), MetaProperties::default());
