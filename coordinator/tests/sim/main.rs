@@ -38,7 +38,7 @@ use plan::Plan;
 use trace::Words;
 
 /// Few enough for every change, many enough to bite.
-const SEEDS: Range<u64> = 1..17;
+const SEEDS: Range<u64> = 1..61;
 
 /// A number from the environment.
 fn given(name: &str) -> Option<u64> {
