@@ -32,6 +32,7 @@ use crate::request::{
 use crate::session::SessionId;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
+use crate::storage::folder;
 use crate::storage::lock::{FolderLock, LockError};
 use crate::storage::raft_log::LogOptions;
 use crate::storage::{HistoryBounds, StateFolder, StoreError};
@@ -209,7 +210,7 @@ fn exit_on_fatal(fatal: &Fatal) {
 fn take_folders(config: &Config) -> Result<Vec<FolderLock>, RunError> {
     let mut locks = Vec::new();
     for path in config.folders() {
-        std::fs::create_dir_all(path).map_err(|source| RunError::Folder {
+        folder::make(path).map_err(|source| RunError::Folder {
             path: path.to_owned(),
             source,
         })?;

@@ -125,7 +125,7 @@ pub struct StateFolder {
 impl StateFolder {
     /// The state in `base`, which is made if it is missing.
     pub fn new(base: &Path, bounds: HistoryBounds) -> Result<StateFolder, CheckpointError> {
-        fs::create_dir_all(base).map_err(io("create", base))?;
+        super::folder::make(base).map_err(io("create", base))?;
         Ok(StateFolder {
             base: base.to_owned(),
             bounds,

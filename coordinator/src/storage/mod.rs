@@ -21,6 +21,7 @@ use crate::tree::{Node, Transaction, Zxid};
 
 pub mod checkpoint;
 pub mod database;
+pub mod folder;
 pub mod history;
 pub mod identity;
 pub mod keys;

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::super::folder;
+
 /// One folder of flat files.
 pub trait Disk: Send {
     /// An open file.
@@ -92,7 +94,11 @@ impl FileDisk {
     /// # Errors
     /// When it can't be made.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        // The folder above holds the identity that belongs to the log.
+        if let Some(above) = folder.parent() {
+            folder::make(above)?;
+        }
+        folder::make(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
         })
