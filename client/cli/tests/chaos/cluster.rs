@@ -5,23 +5,20 @@
     reason = "real processes live in real time"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::process::{Child, Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::hosts::Hosts;
+use super::witnesses::{PARTITIONS, Site, ZWEIG, monotonic_ns};
 
-const ZWEIG: &str = env!("CARGO_BIN_EXE_zweig");
-/// How long anything may take once the faults have ended: the stated bound of liveness, generous for a machine that
-/// does other things too.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// Partitions of the topic.
-pub const PARTITIONS: usize = 3;
-/// Its name.
-pub const TOPIC: &str = "numbers";
+/// How long a process that is stopped in good order may take.
+const STOPPING: Duration = Duration::from_secs(20);
 
 /// What runs on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +32,19 @@ pub struct Cluster {
     pub hosts: Hosts,
     roles: Vec<Role>,
     running: Vec<Option<Child>>,
+    /// More lines for each `server.properties`.
+    properties: &'static str,
+    begin: Instant,
+    /// `CLOCK_MONOTONIC` then, as the clients' histories have it.
+    begin_ns: u64,
+    story: Vec<String>,
+    /// Whose disk failed or was full: their processes may end by themselves.
+    excused: BTreeSet<usize>,
 }
 
 impl Cluster {
     /// Starts everything, waits until it is whole, and makes the topic.
-    pub fn start(coordinators: usize, brokers: usize) -> Self {
+    pub fn start(coordinators: usize, brokers: usize, properties: &'static str) -> Self {
         let mut roles = vec![Role::Coordinator; coordinators];
         roles.extend(vec![Role::Broker; brokers]);
         let count = roles.len();
@@ -47,27 +52,18 @@ impl Cluster {
             hosts: Hosts::new(count),
             roles,
             running: (0..count).map(|_| None).collect(),
+            properties,
+            begin: Instant::now(),
+            begin_ns: monotonic_ns(),
+            story: Vec::new(),
+            excused: BTreeSet::new(),
         };
         for host in 1..=count {
             cluster.configure(host);
             cluster.start_process(host);
         }
         cluster.wait_until_whole();
-        let replicas = brokers.min(3).to_string();
-        let created = cluster.zweig(&[
-            "topic",
-            "create",
-            TOPIC,
-            "--partitions",
-            &PARTITIONS.to_string(),
-            "--replication-factor",
-            &replicas,
-        ]);
-        assert!(
-            created.status.success(),
-            "{}",
-            String::from_utf8_lossy(&created.stderr)
-        );
+        cluster.make_topic(brokers.min(3));
         cluster
     }
 
@@ -93,12 +89,40 @@ impl Cluster {
             }
             Role::Broker => format!(
                 "broker.id={host}\nlisteners=PLAINTEXT://{address}:9092\nlog.dirs={}\nzookeeper.connect={}/kafka\n\
-                 zookeeper.session.timeout.ms=4000\nmin.insync.replicas=2\nreplica.lag.time.max.ms=5000\n",
+                 zookeeper.session.timeout.ms=4000\nmin.insync.replicas=2\nreplica.lag.time.max.ms=5000\n\
+                 offsets.topic.replication.factor=3\noffsets.topic.num.partitions=3\ngroup.initial.rebalance.delay.ms=0\n{}\n",
                 data.display(),
-                self.connect_string()
+                self.coordinators().join(","),
+                self.properties,
             ),
         };
-        fs::write(disk.join("config"), text).expect("a configuration");
+        fs::write(self.config(host), text).expect("a configuration");
+        // An operator's files were there long before anything went wrong.
+        for path in [data.join("myid"), data, disk] {
+            if path.exists() {
+                let synced = fs::File::open(path).and_then(|file| file.sync_all());
+                synced.expect("synced");
+            }
+        }
+    }
+
+    fn config(&self, host: usize) -> PathBuf {
+        self.hosts.folder().join(format!("config-{host}"))
+    }
+
+    /// A part of the names of the files that it syncs before it answers, and of no others.
+    pub fn log_name(&self, host: usize) -> &'static str {
+        match self.roles[host - 1] {
+            Role::Coordinator => ".raftlog",
+            Role::Broker => "0.log",
+        }
+    }
+
+    /// A line of what happened when.
+    pub fn say(&mut self, what: &str) {
+        let line = format!("{:>8.2} s  {what}", self.begin.elapsed().as_secs_f64());
+        println!("chaos: {line}");
+        self.story.push(line);
     }
 
     /// Hosts of a role.
@@ -107,22 +131,11 @@ impl Cluster {
         hosts.filter(|host| self.roles[host - 1] == role).collect()
     }
 
-    /// Every coordinator's client address, separated by commas.
-    pub fn connect_string(&self) -> String {
-        self.addresses(Role::Coordinator, 2181)
-    }
-
-    /// Every broker's address, separated by commas.
-    pub fn bootstrap(&self) -> String {
-        self.addresses(Role::Broker, 9092)
-    }
-
-    fn addresses(&self, role: Role, port: u16) -> String {
+    fn addresses(&self, role: Role, port: u16) -> Vec<String> {
         let hosts = self.of(role).into_iter();
-        let all: Vec<_> = hosts
+        hosts
             .map(|host| format!("{}:{port}", self.hosts.address(host)))
-            .collect();
-        all.join(",")
+            .collect()
     }
 
     /// Starts the process of a host, unless it runs.
@@ -141,15 +154,55 @@ impl Cluster {
         };
         let child = self
             .hosts
-            .command(host, ZWEIG)
+            .server(host, ZWEIG)
             .args([role, "--config"])
-            .arg(self.hosts.disk(host).join("config"))
+            .arg(self.config(host))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log file twice"))
             .stderr(log)
             .spawn()
             .expect("the binary starts");
         self.running[host - 1] = Some(child);
+    }
+
+    /// Data of a coordinator that does not run is set aside, as an operator does.
+    pub fn wipe(&self, host: usize) {
+        let mut wipe = self.hosts.server(host, ZWEIG);
+        wipe.args(["coordinator", "wipe", "--yes", "--config"]);
+        let output = wipe.arg(self.config(host)).output().expect("zweig runs");
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            self.fail(&format!("host {host} can't be wiped: {why}"));
+        }
+    }
+
+    /// Its disk has no power any more: `kill -9`, then whoever waits for the disk goes on, into nothing.
+    pub fn cut_off(&mut self, hosts: &[usize]) {
+        let mut taken = Vec::new();
+        for host in hosts {
+            taken.push(self.running[host - 1].take());
+        }
+        for child in taken.iter_mut().flatten() {
+            child.kill().expect("SIGKILL sent");
+        }
+        hosts.iter().for_each(|host| self.hosts.release(*host));
+        for mut child in taken.into_iter().flatten() {
+            child.wait().expect("the killed process ends");
+        }
+    }
+
+    /// SIGTERM, and waits for a good end; one that takes too long is killed, as an init system does.
+    pub fn stop(&mut self, host: usize) {
+        self.signal(host, Signal::TERM);
+        let deadline = Instant::now() + STOPPING;
+        while self.has_ended(host).is_none() && self.running[host - 1].is_some() {
+            if Instant::now() > deadline {
+                self.say(&format!("host {host} did not stop within {STOPPING:?}"));
+                return self.kill(&[host]);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.running[host - 1] = None;
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -169,7 +222,8 @@ impl Cluster {
     /// Sends a signal, if it runs.
     pub fn signal(&self, host: usize, signal: Signal) {
         if let Some(child) = &self.running[host - 1] {
-            kill_process(Pid::from_child(child), signal).expect("a signal sent");
+            // One that ended by itself is still a child.
+            let _ = kill_process(Pid::from_child(child), signal);
         }
     }
 
@@ -178,32 +232,48 @@ impl Cluster {
         child.try_wait().expect("its status")
     }
 
-    /// No process may end by itself, except where a fault says that it may.
+    /// The process of a host may end by itself, until [`Self::excuse_nobody`].
+    pub fn excuse(&mut self, host: usize) {
+        self.excused.insert(host);
+    }
+
+    /// No process may end by itself, except where a fault says that it may; then it is started again.
     pub fn nobody_died(&mut self) {
         for host in 1..=self.roles.len() {
-            if let Some(status) = self.has_ended(host) {
-                self.fail(&format!(
-                    "{:?} on host {host} ended by itself: {status}",
-                    self.roles[host - 1]
-                ));
+            let Some(status) = self.has_ended(host) else {
+                continue;
+            };
+            let what = format!(
+                "{:?} on host {host} ended by itself: {status}",
+                self.roles[host - 1]
+            );
+            if !self.excused.contains(&host) {
+                self.fail(&what);
             }
+            self.say(&what);
+            self.start_process(host);
         }
+    }
+
+    /// No fault excuses anybody any more.
+    pub fn excuse_nobody(&mut self) {
+        self.excused.clear();
     }
 
     /// Until every coordinator knows a leader, every broker is registered, and all replicas are in sync.
     pub fn wait_until_whole(&mut self) {
         let count = self.of(Role::Coordinator).len();
-        self.wait_until("one coordinator leads, the others follow", || {
+        self.expect_soon("one coordinator leads, the others follow", || {
             let modes: Vec<_> = (1..=count).map(|host| self.mode(host)).collect();
             let of = |mode: &str| modes.iter().filter(|is| is.as_str() == mode).count();
             of("leader") == 1 && of("follower") == count - 1
         });
         let brokers = self.of(Role::Broker).len();
-        self.wait_until("every broker is registered", || {
-            let output = self.zweig(&["ls", "/kafka/brokers/ids"]);
+        self.expect_soon("every broker is registered", || {
+            let output = self.ask(&["ls", "/kafka/brokers/ids"]);
             String::from_utf8_lossy(&output.stdout).lines().count() == brokers
         });
-        self.wait_until("every replica is in sync", || {
+        self.expect_soon("every replica is in sync", || {
             (0..PARTITIONS).all(|partition| matches!(self.in_sync(partition), None | Some(3)))
         });
     }
@@ -227,53 +297,37 @@ impl Cluster {
         let hosts = self.of(Role::Coordinator);
         hosts.into_iter().find(|host| self.mode(*host) == "leader")
     }
+}
 
-    /// How many replicas of a partition are in sync; `None` if it does not exist.
-    fn in_sync(&self, partition: usize) -> Option<usize> {
-        let path = format!("/kafka/brokers/topics/{TOPIC}/partitions/{partition}/state");
-        let output = self.zweig(&["get", &path]);
-        let state: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-        Some(state.get("isr")?.as_array()?.len())
+impl Site for Cluster {
+    fn at_clients(&self, program: &str) -> Command {
+        self.hosts.command(0, program)
     }
 
-    /// Runs `zweig` on the clients' host.
-    pub fn zweig(&self, arguments: &[&str]) -> Output {
-        let mut command = self.client(ZWEIG);
-        command.args(arguments).output().expect("zweig runs")
+    fn folder(&self) -> &Path {
+        self.hosts.folder()
     }
 
-    /// A program on the clients' host, with the addresses in its environment.
-    pub fn client(&self, program: &str) -> Command {
-        let mut command = self.hosts.command(0, program);
-        command
-            .env("ZWEIG_SERVER", self.connect_string())
-            .env("ZWEIG_BOOTSTRAP", self.bootstrap())
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null());
-        command
+    fn coordinators(&self) -> Vec<String> {
+        self.addresses(Role::Coordinator, 2181)
     }
 
-    /// Asks `what` every 200 ms until it says yes, or the patience is at its end.
-    pub fn is_soon(&self, mut what: impl FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        while !what() {
-            if Instant::now() > deadline {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        true
+    fn bootstrap(&self) -> String {
+        self.addresses(Role::Broker, 9092).join(",")
     }
 
-    /// As [`Self::is_soon`]; fails if it is not.
-    pub fn wait_until(&self, name: &str, what: impl FnMut() -> bool) {
-        if !self.is_soon(what) {
-            self.fail(&format!("waited {PATIENCE:?} in vain until {name}"));
-        }
+    fn begin_ns(&self) -> u64 {
+        self.begin_ns
     }
 
-    /// Ends the test, with the end of every process's log.
-    pub fn fail(&self, why: &str) -> ! {
+    fn fail(&self, why: &str) -> ! {
+        panic!("{:.2} s: {why}", self.begin.elapsed().as_secs_f64());
+    }
+}
+
+impl Cluster {
+    /// What happened, what the processes said last, and where the rest of it is.
+    fn explain(&self) {
         for host in 1..=self.roles.len() {
             let path = self.hosts.folder().join(format!("host-{host}.log"));
             let text = fs::read_to_string(path).unwrap_or_default();
@@ -282,11 +336,16 @@ impl Cluster {
                 "--- host {host}, {:?}, its last lines",
                 self.roles[host - 1]
             );
-            for line in &lines[lines.len().saturating_sub(80)..] {
+            for line in &lines[lines.len().saturating_sub(40)..] {
                 eprintln!("{line}");
             }
         }
-        panic!("{why}");
+        eprintln!("--- what happened");
+        self.story.iter().for_each(|line| eprintln!("{line}"));
+        eprintln!(
+            "--- logs, histories and disks are kept: {}",
+            self.hosts.keep().display()
+        );
     }
 }
 
@@ -294,5 +353,8 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let all: Vec<_> = (1..=self.roles.len()).collect();
         self.kill(&all);
+        if std::thread::panicking() {
+            self.explain();
+        }
     }
 }

@@ -41,7 +41,7 @@ impl Fate {
     pub fn in_order(chance: &mut StdRng) -> Self {
         Self {
             survival: chance.random_range(0.5..0.99),
-            tearing: 0.3,
+            tearing: 0.0,
             in_order: true,
         }
     }

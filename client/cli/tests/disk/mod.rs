@@ -9,6 +9,7 @@
 //! | `image` | a whole file system of these, as a value |
 //! | `device` | that image, its power, and what is wrong with it, shared by mounts |
 //! | `service` | it as the kernel asks for it |
+//! | `tests` | tests of the disk itself, part of `power_loss` |
 //!
 //! What lasts: a file's bytes and size after `fsync`, `fdatasync` or a write with `O_DSYNC` (the kernel sends an fsync
 //! after it; before one it sends the dirty pages of shared mappings); names after `fsync` of their folder. All else may
@@ -29,8 +30,6 @@ mod fate;
 mod image;
 mod names;
 mod service;
-#[cfg(test)]
-mod tests;
 
 use std::fs;
 use std::io;

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use rustix::fs::FallocateFlags;
 
-use super::{Disk, Fate, allowed};
+use super::disk::{Disk, Fate, allowed};
 
 const BYTES: u64 = 16 << 20;
 

@@ -63,6 +63,16 @@ impl Cluster {
 
     /// As [`Cluster::start`], with more lines for each `server.properties`.
     pub fn start_with(coordinators: usize, brokers: usize, properties: &str) -> Self {
+        Self::start_prepared((coordinators, ""), (brokers, properties), |_, _| {})
+    }
+
+    /// As [`Cluster::start`], with more lines for each `zoo.cfg` and `server.properties`; `prepare` is given the
+    /// data folder of each process, empty, before anything is put there.
+    pub fn start_prepared(
+        (coordinators, zoo): (usize, &str),
+        (brokers, properties): (usize, &str),
+        mut prepare: impl FnMut(Role, &Path),
+    ) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut ports = Ports::reserve();
@@ -85,9 +95,14 @@ impl Cluster {
             );
         }
         for node in 1..=coordinators {
-            cluster.write_zoo_cfg(node, &servers);
+            prepare(
+                Role::Coordinator(node),
+                &cluster.data_of(Role::Coordinator(node)),
+            );
+            cluster.write_zoo_cfg(node, &format!("{servers}{zoo}"));
         }
         for id in 1..=brokers {
+            prepare(Role::Broker(id), &cluster.data_of(Role::Broker(id)));
             cluster.write_server_properties(id, properties);
         }
         let coordinators = (1..=coordinators).map(Role::Coordinator);
@@ -99,9 +114,13 @@ impl Cluster {
     }
 
     fn write_zoo_cfg(&self, node: usize, servers: &str) {
-        let data = self.folder_of(Role::Coordinator(node)).join("data");
-        fs::create_dir_all(&data).expect("a data folder");
+        let data = self.data_of(Role::Coordinator(node));
         fs::write(data.join("myid"), format!("{node}\n")).expect("myid written");
+        // An operator's file was there long before anything went wrong.
+        for path in [data.join("myid"), data.clone()] {
+            let synced = fs::File::open(path).and_then(|file| file.sync_all());
+            synced.expect("myid is on the disk");
+        }
         let text = format!(
             "tickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\n{servers}",
             data.display(),
@@ -111,8 +130,7 @@ impl Cluster {
     }
 
     fn write_server_properties(&self, id: usize, more: &str) {
-        let logs = self.folder_of(Role::Broker(id)).join("logs");
-        fs::create_dir_all(&logs).expect("a log folder");
+        let logs = self.data_of(Role::Broker(id));
         let replicas = self.brokers.len().min(3);
         let text = format!(
             "broker.id={id}\nlisteners=PLAINTEXT://127.0.0.1:{}\nlog.dirs={}\nzookeeper.connect={}/kafka\n\
@@ -133,6 +151,35 @@ impl Cluster {
             Role::Coordinator(node) => format!("coordinator-{node}"),
             Role::Broker(id) => format!("broker-{id}"),
         })
+    }
+
+    /// The folder in which a process keeps its data.
+    pub fn data_of(&self, role: Role) -> PathBuf {
+        let data = self.folder_of(role).join(match role {
+            Role::Coordinator(_) => "data",
+            Role::Broker(_) => "logs",
+        });
+        fs::create_dir_all(&data).expect("a data folder");
+        data
+    }
+
+    /// From its next start on the process sees itself on a machine that was booted anew, if `id` is new. (In a mount
+    /// namespace of its own.)
+    pub fn set_boot_id(&self, role: Role, id: &str) {
+        fs::write(self.folder_of(role).join("boot_id"), id).expect("a boot id");
+    }
+
+    fn command_of(&self, role: Role) -> Command {
+        let boot_id = self.folder_of(role).join("boot_id");
+        if !boot_id.exists() {
+            return Command::new(ZWEIG);
+        }
+        let boot = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        // Mounts that go elsewhere go here too; the process keeps its id through all of it.
+        command.args(["--mount", "--propagation", "slave", "sh", "-c", boot]);
+        command.arg(boot_id).arg(ZWEIG);
+        command
     }
 
     /// The configuration file of one process.
@@ -170,7 +217,8 @@ impl Cluster {
             .append(true)
             .open(self.folder_of(role).join("log.txt"))
             .expect("a log file");
-        let child = Command::new(ZWEIG)
+        let child = self
+            .command_of(role)
             .arg(match role {
                 Role::Coordinator(_) => "coordinator",
                 Role::Broker(_) => "broker",
@@ -199,6 +247,17 @@ impl Cluster {
             let _ = child.0.kill();
         }
         all.into_iter().map(|(role, _)| role).collect()
+    }
+
+    /// `kill -9` of some, all signals sent before the first wait; in between `sent` is called.
+    pub fn kill_together(&mut self, roles: &[Role], sent: impl FnOnce()) {
+        let all = std::mem::take(&mut self.running).into_iter();
+        let (mut dying, living): (Vec<_>, Vec<_>) = all.partition(|(role, _)| roles.contains(role));
+        self.running = living;
+        for (_, child) in &mut dying {
+            let _ = child.0.kill();
+        }
+        sent();
     }
 
     /// SIGTERM, and waits for a clean end.
@@ -408,6 +467,11 @@ impl Cluster {
         let mut command = self.command("java");
         command.arg("-cp").arg(format!("{jars}/*")).arg(class);
         command
+    }
+
+    /// The folder of everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A fresh file name in the cluster's folder.

@@ -7,7 +7,7 @@ use zweig_client::history::linearizable::{Span, Verdict, check};
 use zweig_client::history::session::{Seen, never_back};
 use zweig_client::history::znode::{Asked, Call, Outcome, Znode};
 
-use super::cluster::{Cluster, Role, TOPIC};
+use super::{Site, TOPIC};
 
 /// Placements that the search may try for one znode.
 const BOUND: u64 = 20_000_000;
@@ -43,7 +43,7 @@ impl Line {
             "set" => Asked::Set { value, version },
             "delete" => Asked::Delete { version },
             "get" => Asked::Get,
-            "read" => return None,
+            "read" | "mine" | "watch" => return None,
             other => panic!("no such call: {other}"),
         };
         let outcome = match self.outcome.as_str() {
@@ -83,9 +83,9 @@ impl Line {
 }
 
 /// Calls on each znode are linearizable; nothing that a client saw went back.
-pub fn znodes(histories: &[Vec<serde_json::Value>]) -> String {
+pub fn znodes(cluster: &impl Site, histories: &[Vec<serde_json::Value>]) -> String {
     let mut by_path: BTreeMap<String, Vec<Span<Call>>> = BTreeMap::new();
-    let (mut calls, mut unknown) = (0, 0);
+    let (mut calls, mut unknown, mut mine) = (0, 0, 0);
     for (client, history) in histories.iter().enumerate() {
         let parse =
             |line: &serde_json::Value| Line::deserialize(line).expect("a line of a history");
@@ -98,7 +98,23 @@ pub fn znodes(histories: &[Vec<serde_json::Value>]) -> String {
             let of_it = lines.iter().filter(|line| line.session == Some(session));
             let seen: Vec<_> = of_it.filter_map(Line::seen).collect();
             if let Err(back) = never_back(&seen) {
-                panic!("client {client} of kazoo, session {session:#x}: {back}");
+                cluster.fail(&format!(
+                    "client {client} of kazoo, session {session:#x}: {back}"
+                ));
+            }
+        }
+        for line in &lines {
+            let when = line.began.saturating_sub(cluster.begin_ns()) as f64 / 1e9;
+            let (path, outcome) = (&line.path, &line.outcome);
+            match (line.op.as_str(), outcome.as_str()) {
+                ("mine", "found") => mine += 1,
+                ("mine", "no_node") => cluster.fail(&format!(
+                    "{when:.2} s: client {client} of kazoo: {path} has gone before its session"
+                )),
+                ("watch", _) => cluster.fail(&format!(
+                    "{when:.2} s: client {client} of kazoo: its watch on {path}: {outcome}"
+                )),
+                _ => {}
             }
         }
         calls += lines.len();
@@ -112,12 +128,16 @@ pub fn znodes(histories: &[Vec<serde_json::Value>]) -> String {
             }
         }
     }
-    assert!(calls > unknown, "the clients learned something");
+    if calls <= unknown || mine == 0 {
+        cluster.fail("the clients learned nothing");
+    }
     for (path, spans) in &by_path {
         match check::<Znode>(None, spans, BOUND) {
             Verdict::Linearizable => {}
-            Verdict::Undecided => panic!("{path}: {} calls: not decided", spans.len()),
-            Verdict::Refused { at } => refused(path, spans, at),
+            Verdict::Undecided => {
+                cluster.fail(&format!("{path}: {} calls: not decided", spans.len()));
+            }
+            Verdict::Refused { at } => refused(cluster, path, spans, at),
         }
     }
     format!(
@@ -138,7 +158,7 @@ fn void_after(lines: &[Line]) -> Option<u64> {
     answered.and_then(|line| line.ended)
 }
 
-fn refused(path: &str, spans: &[Span<Call>], at: usize) -> ! {
+fn refused(cluster: &impl Site, path: &str, spans: &[Span<Call>], at: usize) -> ! {
     let near = &spans[at];
     let mut around: Vec<_> = spans.iter().collect();
     around.sort_by_key(|span| span.began);
@@ -146,30 +166,63 @@ fn refused(path: &str, spans: &[Span<Call>], at: usize) -> ! {
         .iter()
         .position(|span| std::ptr::eq(*span, near))
         .unwrap_or(0);
+    let seconds = |ns: u64| ns.saturating_sub(cluster.begin_ns()) as f64 / 1e9;
+    eprintln!("--- {path}, in seconds since the beginning");
     for span in &around[place.saturating_sub(15)..(place + 10).min(around.len())] {
-        eprintln!("{span:?}");
+        let (began, ended) = (seconds(span.began), span.ended.map(seconds));
+        let here = if std::ptr::eq(*span, near) {
+            "  <- not beyond this"
+        } else {
+            ""
+        };
+        let ended = ended.map_or("      ?".to_owned(), |ended| format!("{ended:>9.4}"));
+        eprintln!("{began:>9.4} to {ended}: {:?}{here}", span.call);
     }
-    panic!("{path}: no order explains what the clients saw around {near:?}");
+    cluster.fail(&format!(
+        "{path}: no order explains what the clients saw around {:?} at {:.2} s",
+        near.call,
+        seconds(near.began)
+    ));
+}
+
+/// A turn with kazoo's lock.
+#[derive(Debug, Clone, Deserialize)]
+struct Turn {
+    client: usize,
+    from: u64,
+    to: u64,
+    node: String,
+}
+
+/// No two clients had the lock at the same time.
+pub fn locks(cluster: &impl Site, lines: &[serde_json::Value]) -> usize {
+    let parse = |line: &serde_json::Value| Turn::deserialize(line).expect("a line of the locks");
+    let mut turns: Vec<_> = lines.iter().map(parse).collect();
+    turns.sort_by_key(|turn| turn.from);
+    for pair in turns.windows(2) {
+        if pair[0].to > pair[1].from {
+            cluster.fail(&format!("two had the lock at the same time: {pair:?}"));
+        }
+    }
+    turns.len()
 }
 
 /// The clients closed their sessions, or lost them: their ephemerals have to go.
-pub fn no_ephemeral_is_left(cluster: &mut Cluster) {
-    cluster.wait_until("every ephemeral has ended with its session", || {
-        let output = cluster.zweig(&["ls", "/chaos/sessions"]);
+pub fn no_ephemeral_is_left(cluster: &impl Site) {
+    cluster.expect_soon("every ephemeral has ended with its session", || {
+        let output = cluster.ask(&["ls", "/chaos/sessions"]);
         output.status.success() && output.stdout.is_empty()
     });
 }
 
 /// Every node shows the same tree.
-pub fn same_tree_everywhere(cluster: &Cluster) {
-    let tree = |host: usize| {
-        let server = format!("{}:2181", cluster.hosts.address(host));
-        let output = cluster.zweig(&["--server", &server, "tree", "/chaos", "--data"]);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+pub fn same_tree_everywhere(cluster: &impl Site) {
+    let tree = |server: &String| {
+        let output = cluster.ask(&["--server", server, "tree", "/chaos", "--data"]);
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            cluster.fail(&format!("the tree of {server}: {why}"));
+        }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // The last line tells the zxid, which other sessions of the cluster move on.
         let znodes = text
@@ -178,62 +231,77 @@ pub fn same_tree_everywhere(cluster: &Cluster) {
             .expect("znodes, and a summary");
         znodes.0.to_owned()
     };
-    let hosts = cluster.of(Role::Coordinator);
-    let first = tree(hosts[0]);
+    let servers = cluster.coordinators();
+    let first = tree(&servers[0]);
     assert!(!first.is_empty());
-    for host in &hosts[1..] {
-        assert_eq!(tree(*host), first, "hosts {} and {host}", hosts[0]);
+    for server in &servers[1..] {
+        let tree = tree(server);
+        if tree != first {
+            cluster.fail(&format!(
+                "{}: {first}\n{server}: {tree}\nnot the same",
+                servers[0]
+            ));
+        }
     }
 }
 
 /// Every acknowledged record is there, where it was said to be; each number once, in order.
-pub fn records(cluster: &Cluster, acknowledged: &BTreeMap<usize, Vec<(u64, i64)>>) -> usize {
+pub fn records(cluster: &impl Site, acknowledged: &BTreeMap<usize, Vec<(u64, i64)>>) -> usize {
     let mut kept = 0;
-    for (partition, acknowledged) in acknowledged {
-        let output = cluster
-            .client("kcat")
-            .args([
-                "-C",
-                "-b",
-                &cluster.bootstrap(),
-                "-t",
-                TOPIC,
-                "-p",
-                &partition.to_string(),
-            ])
-            .args(["-o", "beginning", "-e", "-q", "-f", "%s %o\n"])
-            .output()
-            .expect("kcat runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let parse = |line: &str| {
-            let (number, offset) = line.split_once(' ').expect("number and offset");
-            (
-                number.parse().expect("a number"),
-                offset.parse().expect("an offset"),
-            )
-        };
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let stored: Vec<(u64, i64)> = text.lines().map(parse).collect();
+    for (&partition, acknowledged) in acknowledged {
+        // A leader elected a moment ago may not know yet how far records are acknowledged.
+        let mut stored = Vec::new();
+        cluster.is_soon(|| {
+            stored = self::stored(cluster, partition);
+            stored.len() >= acknowledged.len()
+        });
         for (place, (number, _)) in stored.iter().enumerate() {
-            assert_eq!(
-                *number, place as u64,
-                "partition {partition}: each number once, in order"
-            );
+            if *number != place as u64 {
+                let near = &stored[place.saturating_sub(5)..(place + 5).min(stored.len())];
+                cluster.fail(&format!(
+                    "partition {partition}: each number once, in order; but (number, offset) are {near:?}"
+                ));
+            }
         }
-        let first = stored
+        let wrong = stored
             .iter()
             .zip(acknowledged)
             .find(|(stored, said)| stored != said);
-        assert_eq!(
-            first, None,
-            "partition {partition}: stored, and what was acknowledged"
-        );
-        assert_eq!(stored.len(), acknowledged.len(), "partition {partition}");
+        if wrong.is_some() || stored.len() != acknowledged.len() {
+            cluster.fail(&format!(
+                "partition {partition}: {} were acknowledged, the last as {:?}; {} are stored, the last as {:?}; \
+                 the first that differs, (stored, acknowledged): {wrong:?}",
+                acknowledged.len(),
+                acknowledged.last(),
+                stored.len(),
+                stored.last()
+            ));
+        }
         kept += stored.len();
     }
     kept
+}
+
+/// The numbers in a partition, with their offsets.
+pub fn stored(cluster: &impl Site, partition: usize) -> Vec<(u64, i64)> {
+    let (bootstrap, partition) = (cluster.bootstrap(), partition.to_string());
+    let output = cluster
+        .client("kcat")
+        .args(["-C", "-b", &bootstrap, "-t", TOPIC, "-p", &partition])
+        .args(["-o", "beginning", "-e", "-q", "-f", "%s %o\n"])
+        .output()
+        .expect("kcat runs");
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        cluster.fail(&format!("partition {partition} can't be read: {why}"));
+    }
+    let parse = |line: &str| {
+        let (number, offset) = line.split_once(' ').expect("number and offset");
+        (
+            number.parse().expect("a number"),
+            offset.parse().expect("an offset"),
+        )
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(parse).collect()
 }
