@@ -218,6 +218,18 @@ impl Config {
         build::config(Values::read(path, overrides)?)
     }
 
+    /// As [`Config::load`], of a file's bytes; `path` is for messages.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse(
+        path: &Path,
+        bytes: &[u8],
+        overrides: &[(String, String)],
+    ) -> Result<Config, ConfigError> {
+        build::config(Values::parse(path, bytes, overrides)?)
+    }
+
     /// What to warn of at start, one line each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

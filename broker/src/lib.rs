@@ -12,6 +12,7 @@
 //! | `controller` * | who leads which partition; `controller::drive` performs what it decides |
 //! | `disk` | the file operations of everything below, behind a trait |
 //! | `ensemble` | registration, znodes, the watch stream folded into images |
+//! | `fuzz` | what the fuzzer runs; in no release |
 //! | `group` * | consumer groups: members, generations, committed offsets |
 //! | `handlers` | one file per API of Kafka's protocol, one row each in the registry |
 //! | `limits` | hard bounds |
@@ -36,6 +37,8 @@ pub mod config;
 pub mod controller;
 pub mod disk;
 pub mod ensemble;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod group;
 pub mod handlers;
 pub mod limits;

@@ -9,5 +9,7 @@
 
 mod clock;
 pub mod ensemble;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod history;
 pub mod kafka;

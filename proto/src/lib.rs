@@ -17,4 +17,6 @@ pub mod grpc {
     tonic::include_proto!("zweig.ensemble.v1");
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod zk;

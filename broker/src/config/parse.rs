@@ -86,18 +86,23 @@ impl Values {
         path: Option<&Path>,
         overrides: &[(String, String)],
     ) -> Result<Values, ConfigError> {
-        let mut found = Vec::new();
-        if let Some(path) = path {
-            let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
-                path: path.to_owned(),
-                source,
-            })?;
-            found = lines(path, &bytes)?;
-        }
-        for (key, value) in overrides {
-            found.push((key.clone(), value.clone(), Place::CommandLine));
-        }
-        Values::check(found)
+        let Some(path) = path else {
+            return Values::check(overridden(Vec::new(), overrides));
+        };
+        let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Values::parse(path, &bytes, overrides)
+    }
+
+    /// As [`Values::read`], of the file's bytes.
+    pub(super) fn parse(
+        path: &Path,
+        bytes: &[u8],
+        overrides: &[(String, String)],
+    ) -> Result<Values, ConfigError> {
+        Values::check(overridden(lines(path, bytes)?, overrides))
     }
 
     fn check(found: Vec<(String, String, Place)>) -> Result<Values, ConfigError> {
@@ -202,6 +207,16 @@ impl Values {
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
         KEYS.iter().map(|key| (key.name, self.text(key.name)))
     }
+}
+
+/// `found` with what the command line says over it.
+fn overridden(
+    mut found: Vec<(String, String, Place)>,
+    overrides: &[(String, String)],
+) -> Vec<(String, String, Place)> {
+    let overrides = overrides.iter().cloned();
+    found.extend(overrides.map(|(key, value)| (key, value, Place::CommandLine)));
+    found
 }
 
 fn lines(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String, Place)>, ConfigError> {

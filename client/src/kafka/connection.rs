@@ -28,6 +28,8 @@ use super::api::Api;
 use super::error::KafkaError;
 
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 
 use frame::{UNSUPPORTED_VERSION, decode_answer, decode_api_versions, encode_request, read_frame};
 

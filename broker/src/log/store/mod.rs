@@ -9,6 +9,8 @@
 
 pub mod dir;
 pub mod file;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod index_file;
 pub mod log;
 pub mod manager;
