@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Config;
-use crate::disk;
+use crate::disk::{self, Disk};
 use crate::ensemble::cluster::Cluster;
 use crate::ensemble::memory::{Memory, MemoryError, intact_since};
 use crate::ensemble::port::{Network, Ports};
@@ -92,23 +92,24 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let network = Network {
         config: config.ensemble.clone(),
     };
-    run_over(config, Arc::new(network), shutdown).await
+    run_over(config, Arc::new(network), disk::real(), shutdown).await
 }
 
-/// As [`run`], over whatever opens sessions.
+/// As [`run`], over whatever opens sessions and whatever keeps files.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_over(
     config: Config,
     network: Arc<dyn Ports>,
+    disk: Arc<dyn Disk>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let control = ControlPlane::new()?;
     let config = Arc::new(config);
     let started = tokio::select! {
         biased;
-        started = Started::start(&config, network, &control) => started?,
+        started = Started::start(&config, network, disk, &control) => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let runtime = control.handle.clone();
@@ -189,9 +190,10 @@ impl Started {
     async fn start(
         config: &Arc<Config>,
         ports: Arc<dyn Ports>,
+        disk: Arc<dyn Disk>,
         control: &ControlPlane,
     ) -> Result<Started, RunError> {
-        let logs = Arc::new(open_logs(config).await?);
+        let logs = Arc::new(open_logs(config, disk).await?);
         let dir = config.log_dirs[0].clone();
         let memory = Memory::load(&**logs.disk(), &dir)?;
         let boot_id = logs.disk().boot_id();
@@ -255,7 +257,7 @@ impl Started {
     }
 }
 
-async fn open_logs(config: &Arc<Config>) -> Result<LogManager, RunError> {
+async fn open_logs(config: &Arc<Config>, disk: Arc<dyn Disk>) -> Result<LogManager, RunError> {
     let defaults = LogConfig {
         producer_id_expiration_ms: config.log.producer_id_expiration_ms,
         ..LogConfig::default()
@@ -263,7 +265,7 @@ async fn open_logs(config: &Arc<Config>) -> Result<LogManager, RunError> {
     let defaults = defaults.with_overrides(&config.topic_defaults())?;
     let dirs = config.log_dirs.clone();
     let opened =
-        blocking(move || LogManager::open(disk::real(), &dirs, defaults, clock::wall_ms())).await?;
+        blocking(move || LogManager::open(disk, &dirs, defaults, clock::wall_ms())).await?;
     Ok(opened?)
 }
 

@@ -43,9 +43,6 @@ pub trait World: Send + Sync + 'static {
     /// Time since this machine was started.
     fn since_boot(&self) -> Duration;
 
-    /// This boot of its kernel.
-    fn boot_id(&self) -> String;
-
     /// 128 bits of chance.
     fn chance(&self) -> u128;
 

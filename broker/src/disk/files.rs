@@ -113,19 +113,11 @@ impl Disk for FileDisk {
     }
 
     fn boot_id(&self) -> String {
-        #[cfg(feature = "sim")]
-        if let Some(id) = crate::sim::with(|world| world.boot_id()) {
-            return id;
-        }
         let id = fs::read_to_string(BOOT_ID).unwrap_or_default();
         id.trim().to_owned()
     }
 
     fn parallelism(&self) -> usize {
-        #[cfg(feature = "sim")]
-        if crate::sim::machine().is_some() {
-            return 1;
-        }
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 }

@@ -59,7 +59,7 @@ impl Node {
         let config = config(self.id, self.dir.path(), settings);
         self.shutdown = CancellationToken::new();
         let ports = Arc::new(ensemble.clone());
-        let run = run_over(config, ports, self.shutdown.clone());
+        let run = run_over(config, ports, disk::real(), self.shutdown.clone());
         self.running = Some(tokio::spawn(run));
     }
 

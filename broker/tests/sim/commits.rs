@@ -25,6 +25,8 @@ enum Fate {
 /// See the module. Times are steps of one counter.
 #[derive(Default)]
 pub struct Commits {
+    /// What was committed may be gone.
+    pub excused: bool,
     step: u64,
     all: BTreeMap<i64, Commit>,
     /// By generation and partition: the owner.
@@ -69,7 +71,7 @@ impl Commits {
                 .owners
                 .entry((generation, *part))
                 .or_insert_with(|| member.to_owned());
-            if owner != member {
+            if owner != member && !self.excused {
                 return Err(format!(
                     "in generation {generation} both {owner} and {member} own partition {part}"
                 ));
@@ -102,7 +104,7 @@ impl Commits {
         let (generation, begun) = (commit.generation, commit.begun);
         let newer = self.assigned.range(generation + 1..);
         let over = newer.into_iter().find(|(_, since)| **since < begun);
-        match over {
+        match over.filter(|_| !self.excused) {
             Some((newer, _)) => Err(format!(
                 "commit {number} of generation {generation} was accepted, though generation {newer} had begun before"
             )),
@@ -125,6 +127,9 @@ impl Commits {
         number: i64,
         since: u64,
     ) -> Result<(), String> {
+        if self.excused {
+            return Ok(());
+        }
         let of_part = |commit: &&Commit| commit.part == part;
         let known = |commit: &&Commit| of_part(commit) && commit.generation <= generation;
         let later = |after: u64| {

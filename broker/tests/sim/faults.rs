@@ -7,16 +7,24 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 /// Faults begin no later than this; all have ended a while after.
-pub const FAULTS_END_MS: u64 = 42_000;
+pub const FAULTS_END_MS: u64 = 46_000;
 
 /// How many kinds there are.
-pub const KINDS: usize = 17;
+pub const KINDS: usize = 21;
 
 /// One kind of fault. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// kill -9, and started again so much later.
     Kill { broker: i32, down: u64 },
+    /// The power goes for so long; of what was not synced, some or all is lost.
+    PowerLoss { broker: i32, down: u64, all: bool },
+    /// The power of all brokers goes.
+    Blackout { down: u64, all: bool },
+    /// The disk is full for so long.
+    FullDisk { broker: i32, lasts: u64 },
+    /// The next fsync fails.
+    FailSync { broker: i32 },
     /// A clean stop, and started again so much after its end.
     Stop { broker: i32, down: u64 },
     /// SIGSTOP for so long.
@@ -98,7 +106,18 @@ fn draw(chance: &mut StdRng) -> Fault {
         1 => chance.random_range(1_500..8_000),
         _ => chance.random_range(6_000..14_000),
     };
-    match chance.random_range(0..24) {
+    match chance.random_range(0..30) {
+        24..27 => Fault::PowerLoss {
+            broker,
+            down: chance.random_range(50..6_000),
+            all: chance.random_range(0..3) == 0,
+        },
+        27 => Fault::Blackout {
+            down: chance.random_range(500..6_000),
+            all: chance.random_range(0..2) == 0,
+        },
+        28 => Fault::FullDisk { broker, lasts },
+        29 => Fault::FailSync { broker },
         0..4 => Fault::Kill {
             broker,
             down: chance.random_range(50..6_000),

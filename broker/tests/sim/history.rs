@@ -193,6 +193,12 @@ impl Book {
     /// Every replica in sync lost its page cache: what was acknowledged without being synced may be gone.
     pub fn excuse(&mut self, part: &Part) {
         self.excused.insert(part.clone());
+        self.commits.excused |= part.0.starts_with("__");
+    }
+
+    /// Batches acknowledged of a partition.
+    pub fn acknowledged_of(&self, part: &Part) -> usize {
+        self.acknowledged.get(part).map_or(0, BTreeMap::len)
     }
 
     /// Whether records may be missing.

@@ -1,6 +1,5 @@
 //! A broker as something that can be started, stopped, killed, paused, cut off.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zweig_broker::config::Config;
+use zweig_broker::disk::memory::{Fault, Loss, MemoryDisk, Operation};
 use zweig_broker::replica::hosted::ReplicaManager;
 use zweig_broker::server::{RunError, run_over};
 use zweig_broker::sim::{Accept, Machine, Stream, World};
@@ -32,14 +32,13 @@ pub fn host_of(address: &str) -> Option<Host> {
 pub struct Hardware {
     /// Its number.
     pub id: i32,
-    dir: PathBuf,
     net: Net,
     chance: Mutex<StdRng>,
     begun: Instant,
     wall_offset_ms: AtomicI64,
-    /// Milliseconds a day... of drift per million.
+    /// How much faster it runs, in millionths.
     drift_ppm: AtomicI64,
-    boot: AtomicU64,
+    disk: MemoryDisk,
     disk_slow_ms: AtomicU64,
     serving: Mutex<Weak<ReplicaManager>>,
     exits: Mutex<Vec<String>>,
@@ -61,10 +60,6 @@ impl World for Life {
 
     fn since_boot(&self) -> Duration {
         self.0.begun.elapsed() + Duration::from_secs(1000)
-    }
-
-    fn boot_id(&self) -> String {
-        format!("boot-{}-{}", self.0.id, self.0.boot.load(Ordering::Relaxed))
     }
 
     fn chance(&self) -> u128 {
@@ -145,8 +140,6 @@ struct Running {
 pub struct Parts {
     /// Its number.
     pub id: i32,
-    /// Its logs.
-    pub dir: PathBuf,
     /// Settings over the usual ones.
     pub settings: Vec<(String, String)>,
     /// Chance of its own.
@@ -161,13 +154,12 @@ impl Node {
         let drift = chance.random_range(-200..200);
         let hardware = Hardware {
             id,
-            dir: parts.dir,
             net: net.clone(),
             chance: Mutex::new(chance),
             begun: Instant::now(),
             wall_offset_ms: AtomicI64::new(0),
             drift_ppm: AtomicI64::new(drift),
-            boot: AtomicU64::new(1),
+            disk: MemoryDisk::new(parts.seed ^ (id as u64) << 33),
             disk_slow_ms: AtomicU64::new(0),
             serving: Mutex::default(),
             exits: Mutex::default(),
@@ -193,7 +185,7 @@ impl Node {
                 SESSION_TIMEOUT.as_millis().to_string(),
             ),
             ("listeners", format!("PLAINTEXT://b{id}:9092")),
-            ("log.dirs", self.hardware.dir.display().to_string()),
+            ("log.dirs", "/data".to_owned()),
         ];
         let fixed = fixed.map(|(key, value)| (key.to_owned(), value));
         let pairs: Vec<_> = fixed.into_iter().chain(self.settings.clone()).collect();
@@ -216,7 +208,12 @@ impl Node {
             ensemble: self.ensemble.clone(),
             broker: id,
         };
-        let running = run_over(self.config(), Arc::new(door), shutdown.clone());
+        let running = run_over(
+            self.config(),
+            Arc::new(door),
+            self.hardware.disk.shared(),
+            shutdown.clone(),
+        );
         let task = tokio::spawn(machine.bind(running));
         self.life = Some(Running {
             machine,
@@ -244,26 +241,65 @@ impl Node {
             Some(Err(panic)) => format!("panicked: {panic}"),
             None => "ended itself".to_owned(),
         };
-        life.machine.end();
-        *self.hardware.serving.lock() = Weak::new();
-        self.hardware.net.close(host_number(self.hardware.id));
+        self.end(&life.machine, Loss::Nothing);
         let id = self.hardware.id;
         self.hardware.trace.line(|| format!("b{id}: {ended}"));
         Some(ended)
     }
 
+    /// Nothing runs, and nothing is written, from here on.
+    fn end(&mut self, machine: &Arc<Machine>, loss: Loss) {
+        // First: what the dying process drops can't write any more.
+        self.hardware.disk.crash(loss);
+        machine.end();
+        *self.hardware.serving.lock() = Weak::new();
+        self.hardware.net.close(host_number(self.hardware.id));
+        self.paused = false;
+    }
+
     /// kill -9: nothing more runs, what was written stays in the page cache.
     pub fn kill(&mut self) {
-        let Some(life) = self.life.take() else {
-            return;
-        };
         let id = self.hardware.id;
         self.hardware.trace.line(|| format!("b{id}: killed"));
-        life.machine.end();
-        life.task.abort();
-        *self.hardware.serving.lock() = Weak::new();
-        self.paused = false;
-        self.hardware.net.close(host_number(id));
+        if let Some(life) = self.life.take() {
+            self.end(&life.machine, Loss::Nothing);
+            life.task.abort();
+        }
+    }
+
+    /// The power goes: of what was not synced, some or all is lost. Peers hear nothing.
+    pub fn cut_power(&mut self, all: bool) {
+        let id = self.hardware.id;
+        self.hardware.trace.line(|| format!("b{id}: without power"));
+        self.hardware.net.silence(host_number(id), true);
+        let loss = if all { Loss::Everything } else { Loss::Some };
+        match self.life.take() {
+            Some(life) => {
+                self.end(&life.machine, loss);
+                life.task.abort();
+            }
+            None => self.hardware.disk.crash(loss),
+        }
+    }
+
+    /// The disk has no room for another byte, or all it wants.
+    pub fn fill_disk(&self, full: bool) {
+        match full {
+            true => self.hardware.disk.fill_after(0),
+            false => self.hardware.disk.set_capacity(u64::MAX),
+        }
+    }
+
+    /// The next fsync fails.
+    pub fn fail_sync(&self) {
+        let fault = Fault::broken(Operation::Sync, "");
+        self.hardware.disk.fail(fault);
+    }
+
+    /// Tells the disk what time it is.
+    pub fn tick(&self) {
+        let now_ms = Life(self.hardware.clone()).wall_ms();
+        self.hardware.disk.set_time_ms(now_ms);
     }
 
     /// Begins a clean stop.

@@ -1,6 +1,6 @@
 //! One run: a cluster, its clients, the faults of a seed, and the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use zweig_client::ensemble::{CreateMode, WriteOp};
 use crate::client::{Client, Running, Setting};
 use crate::ensemble::{Counts, SimEnsemble};
 use crate::faults::{Event, FAULTS_END_MS, Fault};
-use crate::history::{History, Part};
+use crate::history::{Book, History, Part};
 use crate::inspect::{Inspector, Look, batches, values};
 use crate::log::Lines;
 use crate::net::Net;
@@ -25,10 +25,13 @@ use crate::{consumers, groups, producers, topics};
 const STEP: Duration = Duration::from_millis(25);
 
 /// Faults that last have ended by then.
-const ALL_HEALED_MS: u64 = FAULTS_END_MS + 4_000;
+const ALL_HEALED_MS: u64 = FAULTS_END_MS + 6_000;
 
 /// So long after the faults everything serves again.
 const RECOVERY: Duration = Duration::from_secs(40);
+
+/// Once all is whole again, everyone works for so long without a fault.
+const AFTERWARDS: Duration = Duration::from_secs(8);
 
 /// What became of a run.
 #[derive(Debug)]
@@ -92,11 +95,12 @@ struct World {
     nodes: BTreeMap<i32, Node>,
     history: History,
     inspector: Inspector,
-    dir: tempfile::TempDir,
     begun: Instant,
     /// What ends or begins anew, and when.
     later: BTreeMap<u64, Vec<Undo>>,
     restarts: BTreeMap<i32, u64>,
+    /// Broker and epoch that a partition's ISR may name though its page cache is lost.
+    lost: BTreeSet<(Part, i32, i64)>,
     churn: Option<JoinHandle<()>>,
 }
 
@@ -108,6 +112,7 @@ enum Undo {
     Link(i32, i32),
     Everyone(i32),
     Disk(i32),
+    Room(i32),
     Lag(i32),
     Spoil,
 }
@@ -117,11 +122,6 @@ impl World {
         let trace = Trace::new(print);
         let net = Net::new(seed, trace.clone());
         let ensemble = SimEnsemble::new(seed, trace.clone());
-        let shm = std::path::Path::new("/dev/shm");
-        let dir = match shm.is_dir() {
-            true => tempfile::tempdir_in(shm),
-            false => tempfile::tempdir(),
-        };
         World {
             seed,
             history: History::new(trace.clone()),
@@ -130,10 +130,10 @@ impl World {
             ensemble,
             nodes: BTreeMap::new(),
             inspector: Inspector::default(),
-            dir: dir.expect("a directory"),
             begun: Instant::now(),
             later: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            lost: BTreeSet::new(),
             churn: None,
         }
     }
@@ -147,7 +147,6 @@ impl World {
         for id in 1..=3 {
             let parts = Parts {
                 id,
-                dir: self.dir.path().join(format!("b{id}")),
                 settings: settings(),
                 seed: self.seed,
             };
@@ -174,14 +173,19 @@ impl World {
         }
         self.heal();
         let recovery_ms = self.recover().await;
+        self.serve_again().await;
         running.stop();
         self.finish_clients(clients).await;
         self.judge();
-        for node in self.nodes.values() {
-            for exit in node.exits() {
-                self.history
-                    .wrong(format!("b{} ended itself: {exit}", node.hardware.id));
-            }
+        let expected = |event: &Event| matches!(event.fault, Fault::FailSync { .. });
+        if !faults.iter().any(expected) {
+            let exits = self.nodes.values().flat_map(|node| {
+                let id = node.hardware.id;
+                node.exits()
+                    .into_iter()
+                    .map(move |exit| format!("b{id} ended itself: {exit}"))
+            });
+            exits.for_each(|exit| self.history.wrong(exit));
         }
         expiring.abort();
         let tally = self.tally(recovery_ms);
@@ -229,6 +233,85 @@ impl World {
         tasks
     }
 
+    /// Without faults everyone gets on.
+    async fn serve_again(&mut self) {
+        let parts: [Part; 3] = [("a", 0), ("a", 1), ("s", 0)].map(|(t, p)| (t.to_owned(), p));
+        let count = |book: &Book| {
+            let of = |part| (!book.is_excused(part)).then(|| book.acknowledged_of(part));
+            (
+                parts.iter().map(of).collect::<Vec<_>>(),
+                book.counts.1,
+                book.commits.acknowledged(),
+            )
+        };
+        let before = count(&self.history.book());
+        let begun = Instant::now();
+        while begun.elapsed() < AFTERWARDS {
+            self.step().await;
+        }
+        let after = count(&self.history.book());
+        for (index, part) in parts.iter().enumerate() {
+            if after.0[index].is_some_and(|now| before.0[index] == Some(now)) {
+                self.history.wrong(format!(
+                    "nothing was acknowledged of {part:?} after the faults"
+                ));
+            }
+        }
+        if before.1 == after.1 {
+            self.history
+                .wrong("nothing was consumed after the faults".to_owned());
+        }
+        if before.2 == after.2 {
+            self.history
+                .wrong("nothing was committed after the faults".to_owned());
+        }
+    }
+
+    /// A broker loses what it had not synced: whoever is in sync under that life may lack something.
+    fn lose(&mut self, broker: i32) {
+        for (part, state) in self.states() {
+            let named = state.members().find(|(id, _)| *id == broker);
+            // Synced before each acknowledgement: nothing is lost there.
+            if let Some((id, epoch)) = named.filter(|_| part.0 != "s") {
+                self.lost.insert((part, id, epoch));
+            }
+        }
+    }
+
+    /// Excuses what nobody in sync can vouch for.
+    fn excuse(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        for (part, state) in self.states() {
+            let mut members = state.members().peekable();
+            let lost = |(id, epoch)| self.lost.contains(&(part.clone(), id, epoch));
+            if members.peek().is_some()
+                && members.all(lost)
+                && !self.history.book().is_excused(&part)
+            {
+                self.trace
+                    .line(|| format!("{part:?}: all in sync lost their page cache"));
+                self.history.book().excuse(&part);
+                self.inspector.forget(&part);
+            }
+        }
+    }
+
+    /// The states of all partitions in the tree.
+    fn states(&self) -> Vec<(Part, State)> {
+        self.ensemble.look(|nodes| {
+            let states = nodes.iter().filter_map(|(path, (data, _))| {
+                let rest = path.strip_prefix("/brokers/topics/")?;
+                let (topic, rest) = rest.split_once("/partitions/")?;
+                let partition = rest.strip_suffix("/state")?.parse().ok()?;
+                let state = serde_json::from_slice(data.as_deref()?).ok()?;
+                Some(((topic.to_owned(), partition), State(state)))
+            });
+            states.collect()
+        })
+    }
+
     /// One step of the driver: what is due, who ended, a look inside.
     async fn step(&mut self) {
         sleep(STEP).await;
@@ -257,6 +340,8 @@ impl World {
                 node.start();
             }
         }
+        self.nodes.values().for_each(Node::tick);
+        self.excuse();
         self.look_inside(now);
     }
 
@@ -270,6 +355,29 @@ impl World {
                     node.kill();
                 }
                 self.restarts.insert(broker, now + down);
+            }
+            Fault::PowerLoss { broker, down, all } => {
+                self.lose(broker);
+                if let Some(node) = self.nodes.get_mut(&broker) {
+                    node.cut_power(all);
+                }
+                self.restarts.insert(broker, now + down);
+            }
+            Fault::Blackout { down, all } => {
+                for broker in 1..=3 {
+                    self.begin(Fault::PowerLoss { broker, down, all });
+                }
+            }
+            Fault::FullDisk { broker, lasts } => {
+                if let Some(node) = self.nodes.get(&broker) {
+                    node.fill_disk(true);
+                }
+                self.after(lasts, Undo::Room(broker));
+            }
+            Fault::FailSync { broker } => {
+                if let Some(node) = self.nodes.get(&broker) {
+                    node.fail_sync();
+                }
             }
             Fault::Stop { broker, down } => {
                 if let Some(node) = self.nodes.get(&broker) {
@@ -405,6 +513,11 @@ impl World {
                     node.slow_disk(0);
                 }
             }
+            Undo::Room(broker) => {
+                if let Some(node) = self.nodes.get(&broker) {
+                    node.fill_disk(false);
+                }
+            }
             Undo::Lag(broker) => self.ensemble.set_lag(broker, 0),
             Undo::Spoil => self.ensemble.set_spoiled([0; 3]),
         }
@@ -445,24 +558,13 @@ impl World {
 
     /// Partitions that are not as they should be.
     fn lacking(&self) -> Vec<String> {
-        let states = self.ensemble.look(|nodes| {
-            let states = nodes.iter().filter(|(path, _)| path.ends_with("/state"));
-            states
-                .map(|(path, (data, _))| {
-                    let data = data.clone().unwrap_or_default();
-                    let state: serde_json::Value =
-                        serde_json::from_slice(&data).unwrap_or_default();
-                    (path.clone(), state)
-                })
-                .collect::<Vec<_>>()
-        });
-        let whole = |state: &serde_json::Value| {
-            state["leader"].as_i64().is_some_and(|leader| leader > 0)
-                && state["isr"].as_array().is_some_and(|isr| isr.len() == 3)
+        let whole = |state: &State| {
+            state.0["leader"].as_i64().is_some_and(|id| id > 0) && state.members().count() == 3
         };
+        let states = self.states();
         let lacking = states.iter().filter(|(_, state)| !whole(state));
         lacking
-            .map(|(path, state)| format!("{path} {state}"))
+            .map(|(part, state)| format!("{part:?} {}", state.0))
             .collect()
     }
 
@@ -538,16 +640,10 @@ impl World {
     }
 
     /// Whether the tree names a broker as in sync.
-    fn in_sync(&self, (topic, partition): &Part, broker: i32) -> bool {
-        let path = format!("/brokers/topics/{topic}/partitions/{partition}/state");
-        self.ensemble.look(|nodes| {
-            let Some((Some(data), _)) = nodes.get(&path) else {
-                return false;
-            };
-            let state: serde_json::Value = serde_json::from_slice(data).unwrap_or_default();
-            let isr = state["isr"].as_array().cloned().unwrap_or_default();
-            isr.iter().any(|id| id.as_i64() == Some(i64::from(broker)))
-        })
+    fn in_sync(&self, part: &Part, broker: i32) -> bool {
+        let states = self.states();
+        let state = states.iter().find(|(known, _)| known == part);
+        state.is_some_and(|(_, state)| state.members().any(|(id, _)| id == broker))
     }
 
     /// At the end: logs against each other, and against what clients know.
@@ -586,15 +682,11 @@ impl World {
     }
 
     fn tally(&self, recovery_ms: u64) -> Tally {
-        let elections = self.ensemble.look(|nodes| {
-            let states = nodes.iter().filter(|(path, _)| path.ends_with("/state"));
-            let epochs = states.map(|(_, (data, _))| {
-                let state: serde_json::Value =
-                    serde_json::from_slice(&data.clone().unwrap_or_default()).unwrap_or_default();
-                state["leader_epoch"].as_u64().unwrap_or(0)
-            });
-            epochs.sum()
-        });
+        let states = self.states();
+        let epochs = states
+            .iter()
+            .map(|(_, state)| state.0["leader_epoch"].as_u64());
+        let elections = epochs.map(Option::unwrap_or_default).sum();
         let book = self.history.book();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Tally {
@@ -610,6 +702,22 @@ impl World {
             elections,
             recovery_ms,
         }
+    }
+}
+
+/// The state of a partition, as it stands in the tree.
+struct State(serde_json::Value);
+
+impl State {
+    /// Who is in sync, under which epoch.
+    fn members(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
+        let ids = self.0["isr"].as_array().into_iter().flatten();
+        let epochs = self.0["isr_broker_epochs"].as_array().into_iter().flatten();
+        let pairs = ids.zip(epochs);
+        pairs.filter_map(|(id, epoch)| {
+            let id = i32::try_from(id.as_i64()?).ok()?;
+            Some((id, epoch.as_i64()?))
+        })
     }
 }
 
