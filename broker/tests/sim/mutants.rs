@@ -6,15 +6,19 @@ use crate::{faults, run};
 
 const WITHIN: u64 = 200;
 
-/// The first seed that catches a mistake, and what it found.
+/// The first seed that catches a mistake, and what it found: nothing is wrong with that seed otherwise.
 fn caught(mutant: Mutant) -> Option<(u64, String)> {
-    make(Some(mutant));
-    let caught = (1..=WITHIN).find_map(|seed| {
-        let outcome = run::run(seed, &faults::plan(seed), false);
-        outcome.wrong.into_iter().next().map(|wrong| (seed, wrong))
-    });
-    make(None);
-    caught
+    (1..=WITHIN).find_map(|seed| {
+        let plan = faults::plan(seed);
+        let run = |made| {
+            make(made);
+            let outcome = run::run(seed, &plan, false);
+            make(None);
+            outcome.wrong.into_iter().next()
+        };
+        let wrong = run(Some(mutant))?;
+        run(None).is_none().then_some((seed, wrong))
+    })
 }
 
 #[test]
