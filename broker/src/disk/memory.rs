@@ -87,13 +87,14 @@ impl MemoryDisk {
     }
 
     /// Another disk of the same contents, as a crash of it under another seed may leave other things. Nothing is
-    /// open on it.
+    /// open on it, and it does not stand still.
     #[must_use]
     pub fn fork(&self, seed: u64) -> MemoryDisk {
         let mut state = self.state.lock().clone();
         state.chance = Chance::new(seed);
         state.locked.clear();
         state.tree.forget_handles();
+        state.faults.frozen_at = None;
         MemoryDisk::with(state)
     }
 

@@ -1,8 +1,11 @@
-//! A log directory: its lock, and the checkpoint of how far its logs are flushed.
+//! A log directory: its lock, and its checkpoints: how far logs are flushed, where they start, their high watermarks.
 //!
-//! The recovery points are written here in one place because truncation must lower a log's point
-//! *before* it cuts: otherwise a crash could leave a point above records that were written again
-//! since, and recovery would not look at them.
+//! All three are written here in one place, each under its own lock, because of two orders that matter. Truncation must
+//! lower a log's recovery point *before* it cuts: otherwise a crash could leave a point above records that were written
+//! again since, and recovery would not look at them. And what they say of a partition must be gone *before* another
+//! one of its name is made: the new log would be cut, or begun anew, by the measures of the old one.
+//!
+//! Invariant: what is held in memory is what the files say, so a write that failed is tried again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,33 +19,64 @@ use super::super::format::{names, offset_checkpoint};
 use super::file::{self, Durability};
 use crate::disk::{Disk, Lock};
 
+/// An offset for each of some partitions.
+pub type Offsets = BTreeMap<TopicPartition, i64>;
+
+/// Which offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// Up to which offset each log is flushed.
+    RecoveryPoints,
+    /// Each log's first offset.
+    LogStarts,
+    /// Each partition's high watermark.
+    HighWatermarks,
+}
+
+impl Checkpoint {
+    const ALL: [Checkpoint; 3] = [
+        Checkpoint::RecoveryPoints,
+        Checkpoint::LogStarts,
+        Checkpoint::HighWatermarks,
+    ];
+
+    fn file_name(self) -> &'static str {
+        match self {
+            Checkpoint::RecoveryPoints => names::RECOVERY_POINT_CHECKPOINT,
+            Checkpoint::LogStarts => names::LOG_START_CHECKPOINT,
+            Checkpoint::HighWatermarks => names::HIGH_WATERMARK_CHECKPOINT,
+        }
+    }
+}
+
 /// See the module. Dropping it lets go of the lock.
 #[derive(Debug)]
 pub struct LogDir {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     _lock: Box<dyn Lock>,
-    /// What the checkpoint file says.
-    recovery_points: Mutex<BTreeMap<TopicPartition, i64>>,
+    /// What the files say, in the order of `Checkpoint::ALL`.
+    checkpoints: [Mutex<Offsets>; 3],
 }
 
 impl LogDir {
     /// Creates the directory where it isn't there, and locks it.
     pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<LogDir, ManagerError> {
-        disk.create_dir_all(path)
-            .map_err(|error| FileError::new("create", path, error))?;
+        file::create_folder(&*disk, path)?;
         let lock_path = path.join(names::LOCK);
         let lock = disk
             .lock(&lock_path)
             .map_err(|error| FileError::new("lock", &lock_path, error))?;
         let lock = lock.ok_or_else(|| ManagerError::Locked(path.to_owned()))?;
-        let mut dir = LogDir {
+        let dir = LogDir {
             disk,
             path: path.to_owned(),
             _lock: lock,
-            recovery_points: Mutex::default(),
+            checkpoints: Default::default(),
         };
-        dir.recovery_points = Mutex::new(dir.read_offsets(names::RECOVERY_POINT_CHECKPOINT)?);
+        for checkpoint in Checkpoint::ALL {
+            *dir.checkpoint(checkpoint).lock() = dir.read(checkpoint)?;
+        }
         Ok(dir)
     }
 
@@ -56,52 +90,36 @@ impl LogDir {
         &self.path
     }
 
-    /// A checkpoint's offsets. One that isn't there or can't be read is empty, as after a first
-    /// start: everything is checked then.
-    pub fn read_offsets(&self, name: &str) -> Result<BTreeMap<TopicPartition, i64>, FileError> {
-        let path = self.path.join(name);
-        let Some(text) = file::read_text(&*self.disk, &path)? else {
-            return Ok(BTreeMap::new());
-        };
-        Ok(offset_checkpoint::decode(&text).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "checkpoint can't be read, passed over");
-            BTreeMap::new()
-        }))
+    /// What a checkpoint says. One that wasn't there or couldn't be read is empty, as after a first start: everything is
+    /// checked then.
+    pub fn offsets(&self, checkpoint: Checkpoint) -> Offsets {
+        self.checkpoint(checkpoint).lock().clone()
     }
 
-    /// Replaces a checkpoint.
-    pub fn write_offsets(
-        &self,
-        name: &str,
-        offsets: &BTreeMap<TopicPartition, i64>,
-    ) -> Result<(), FileError> {
-        let text = offset_checkpoint::encode(offsets);
-        let path = self.path.join(name);
-        file::replace(&*self.disk, &path, text.as_bytes(), Durability::Synced)
+    /// What a checkpoint says of one partition.
+    pub fn offset(&self, checkpoint: Checkpoint, partition: &TopicPartition) -> Option<i64> {
+        self.checkpoint(checkpoint).lock().get(partition).copied()
     }
 
     /// Up to which offset a log was flushed when the checkpoint was written; 0 when unknown.
     pub fn recovery_point(&self, partition: &TopicPartition) -> i64 {
-        let points = self.recovery_points.lock();
-        points.get(partition).copied().unwrap_or(0)
+        let point = self.offset(Checkpoint::RecoveryPoints, partition);
+        point.unwrap_or(0)
     }
 
-    /// All recovery points, as the checkpoint file says.
-    pub fn recovery_points(&self) -> BTreeMap<TopicPartition, i64> {
-        self.recovery_points.lock().clone()
-    }
-
-    /// Replaces all recovery points, if they differ from what was written last. They are asked for
-    /// under the lock, so that no truncation comes between.
-    pub fn write_recovery_points(
+    /// Replaces a checkpoint, if it differs. The offsets are asked for under the lock, so that no truncation comes between.
+    pub fn write(
         &self,
-        current: impl FnOnce(&BTreeMap<TopicPartition, i64>) -> BTreeMap<TopicPartition, i64>,
+        checkpoint: Checkpoint,
+        current: impl FnOnce(&Offsets) -> Offsets,
     ) -> Result<(), FileError> {
-        let mut points = self.recovery_points.lock();
-        let offsets = current(&points);
-        if *points != offsets {
-            self.write_offsets(names::RECOVERY_POINT_CHECKPOINT, &offsets)?;
-            *points = offsets;
+        let mut kept = self.checkpoint(checkpoint).lock();
+        let offsets = current(&kept);
+        if *kept != offsets {
+            let path = self.path.join(checkpoint.file_name());
+            let text = offset_checkpoint::encode(&offsets);
+            file::replace(&*self.disk, &path, text.as_bytes(), Durability::Synced)?;
+            *kept = offsets;
         }
         Ok(())
     }
@@ -112,11 +130,51 @@ impl LogDir {
         partition: &TopicPartition,
         offset: i64,
     ) -> Result<(), FileError> {
-        let mut points = self.recovery_points.lock();
-        match points.get_mut(partition) {
-            Some(point) if *point > offset => *point = offset,
-            _ => return Ok(()),
-        }
-        self.write_offsets(names::RECOVERY_POINT_CHECKPOINT, &points)
+        self.write(Checkpoint::RecoveryPoints, |kept| {
+            lowered(kept, partition, offset)
+        })
     }
+
+    /// Makes sure that no checkpoint puts anything of a log higher than `offset`, where it is about to be cut.
+    pub fn lower(&self, partition: &TopicPartition, offset: i64) -> Result<(), FileError> {
+        for checkpoint in Checkpoint::ALL {
+            self.write(checkpoint, |kept| lowered(kept, partition, offset))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that no checkpoint says anything of a partition.
+    pub fn forget(&self, partition: &TopicPartition) -> Result<(), FileError> {
+        for checkpoint in Checkpoint::ALL {
+            self.write(checkpoint, |kept| {
+                let mut offsets = kept.clone();
+                offsets.remove(partition);
+                offsets
+            })?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, checkpoint: Checkpoint) -> &Mutex<Offsets> {
+        &self.checkpoints[checkpoint as usize]
+    }
+
+    fn read(&self, checkpoint: Checkpoint) -> Result<Offsets, FileError> {
+        let path = self.path.join(checkpoint.file_name());
+        let Some(text) = file::read_text(&*self.disk, &path)? else {
+            return Ok(Offsets::new());
+        };
+        Ok(offset_checkpoint::decode(&text).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "checkpoint can't be read, passed over");
+            Offsets::new()
+        }))
+    }
+}
+
+fn lowered(offsets: &Offsets, partition: &TopicPartition, most: i64) -> Offsets {
+    let mut offsets = offsets.clone();
+    if let Some(offset) = offsets.get_mut(partition) {
+        *offset = most.min(*offset);
+    }
+    offsets
 }

@@ -60,6 +60,24 @@ pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Makes a folder where it isn't there, and those above it, durably: what is in it is lost with its name.
+pub fn create_folder(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+    let missing = path
+        .ancestors()
+        .take_while(|folder| !disk.is_folder(folder));
+    let missing: Vec<&Path> = missing.collect();
+    disk.create_dir_all(path)
+        .map_err(|error| FileError::new("create", path, error))?;
+    for folder in missing {
+        match folder.parent() {
+            Some(above) if above.as_os_str().is_empty() => sync_folder(disk, Path::new("."))?,
+            Some(above) => sync_folder(disk, above)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in a folder durable.
 pub fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     disk.sync_folder(path)

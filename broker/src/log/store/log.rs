@@ -5,7 +5,7 @@
 //! to copy them. An fsync holds `flushing` only, so appends go on under it, and all who wait for the
 //! same one are served by it (group commit).
 //!
-//! Invariants: `start <= flushed end <= end`; the end is published after the bytes; the active
+//! Invariants: `recovery point <= end`, `start <= end`; the end is published after the bytes; the active
 //! segment is the last one; leader epochs name only offsets in `start..end`, but for the epoch a
 //! leader has just begun, which may stand at the end.
 //!
@@ -183,8 +183,14 @@ impl Log {
         self.tail.read().offset
     }
 
-    /// Everything before this offset is on disk for sure.
+    /// Everything before this offset, of what can be read, is on disk for sure.
     pub fn flushed_end_offset(&self) -> i64 {
+        self.recovery_point().max(self.log_start_offset())
+    }
+
+    /// Everything before this offset that was not deleted is on disk for sure. A start that moved ahead of it says
+    /// nothing of the records behind, which may share a segment with unflushed ones.
+    pub fn recovery_point(&self) -> i64 {
         self.flushed.load(Ordering::Acquire)
     }
 
@@ -252,8 +258,7 @@ impl Log {
             self.active().close_index()?;
             self.write_snapshot(&writer.producers, self.log_end_offset())?;
         }
-        self.flush()?;
-        Ok(self.write_epochs()?)
+        self.flush_all()
     }
 
     /// Takes no more appends; its files are about to be renamed or removed.

@@ -25,7 +25,7 @@ use super::super::error::{FileError, ManagerError, OpenError};
 use super::super::format::meta_properties::{self, MetaProperties};
 use super::super::format::{names, partition_metadata};
 use super::super::{TopicId, TopicPartition};
-use super::dir::LogDir;
+use super::dir::{Checkpoint, LogDir};
 use super::file::{self, Durability};
 use super::log::Log;
 use super::recovery::{self, Hints, Recovered};
@@ -262,8 +262,10 @@ impl LogManager {
         }
         let dir = self.emptiest_dir();
         let folder = dir.path().join(names::partition_folder(partition));
-        // A partition of this name that was here before is no measure for the new one.
-        dir.lower_recovery_point(partition, 0)?;
+        // A partition of this name that was here before, or in another directory, is no measure for the new one.
+        for dir in &self.dirs {
+            dir.forget(partition)?;
+        }
         self.disk
             .create_dir_all(&folder)
             .map_err(|error| FileError::new("create", &folder, error))?;
@@ -289,7 +291,7 @@ impl LogManager {
         let DamagedLog { dir, folder, .. } = damaged;
         let config = self.defaults.clone();
         let log = Arc::new(load_again(&dir, &folder, partition, config, true, now_ms)?);
-        dir.lower_recovery_point(partition, log.log_end_offset())?;
+        dir.lower(partition, log.log_end_offset())?;
         let mut logs = self.logs.write();
         logs.damaged.remove(partition);
         logs.open.insert(partition.clone(), Arc::clone(&log));
@@ -392,10 +394,7 @@ fn load_again(
     now_ms: i64,
 ) -> Result<Log, OpenError> {
     let log_start = match cut_damage {
-        true => dir
-            .read_offsets(names::LOG_START_CHECKPOINT)?
-            .get(partition)
-            .copied(),
+        true => dir.offset(Checkpoint::LogStarts, partition),
         false => None,
     };
     let hints = Hints {

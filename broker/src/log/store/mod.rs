@@ -17,5 +17,7 @@ pub mod manager;
 pub mod offset_index;
 pub mod recovery;
 pub mod segment;
+#[cfg(test)]
+mod tests;
 pub mod time_index;
 pub mod window;

@@ -24,14 +24,14 @@ use std::sync::Arc;
 
 use super::super::TopicPartition;
 use super::super::config::LogConfig;
-use super::super::error::{FileError, OpenError, ReadError};
+use super::super::error::{FileError, LogError, OpenError, ReadError};
 use super::super::format::{leader_epoch_checkpoint, names, partition_metadata};
 use super::super::leader_epoch::{EpochEntry, LeaderEpochs};
 use super::dir::LogDir;
 use super::file;
 use super::log::rebuild;
 use super::log::{Log, Parts};
-use super::segment::Segment;
+use super::segment::{Found, Segment};
 use crate::disk::Disk;
 use scan::Pass;
 
@@ -95,7 +95,7 @@ pub(super) fn load(
     now_ms: i64,
 ) -> Result<Log, OpenError> {
     let disk = Arc::clone(dir.disk());
-    sweep::sweep(&*disk, folder)?;
+    let swept = sweep::sweep(&*disk, folder)?;
     let mut loader = Loader {
         disk: &disk,
         folder,
@@ -111,14 +111,19 @@ pub(super) fn load(
     let end = loader.check_segments()?;
     let (start, end) = loader.settle(end, now_ms)?;
     let epochs = loader.settle_epochs(start, end)?;
-    for offset in rebuild::snapshots(&*disk, folder)? {
-        if offset > end {
-            let path = folder.join(names::segment_file(offset, names::SNAPSHOT));
-            file::remove(&*disk, &path)?;
-        }
+    let ahead = rebuild::snapshots(&*disk, folder)?;
+    let ahead = ahead.into_iter().filter(|&offset| offset > end);
+    let ahead: Vec<i64> = ahead.collect();
+    for &offset in &ahead {
+        let path = folder.join(names::segment_file(offset, names::SNAPSHOT));
+        file::remove(&*disk, &path)?;
+    }
+    if swept || !ahead.is_empty() {
+        // A snapshot that comes back once the log has grown past it would tell of producers that never wrote.
+        file::sync_folder(&*disk, folder)?;
     }
     let producers = rebuild::producers(&*disk, folder, &loader.segments, start, end)
-        .map_err(|error| loader.damaged(start, &error.to_string()))?;
+        .map_err(|error| loader.unreadable(start, error))?;
     let flushed = if hints.clean {
         end
     } else {
@@ -211,7 +216,12 @@ impl Loader<'_> {
         let mut end = self.hints.log_start;
         for (at, segment) in all.iter().enumerate() {
             let known = at > 0 || self.hints.log_start_exact;
-            if known && segment.base_offset() > end && self.is_cut_at_hole(end, &all[at..])? {
+            // What lies before the start may be gone in parts: a deletion that was interrupted.
+            let hole = known && segment.base_offset() > end.max(self.hints.log_start);
+            if hole && self.is_cut_at_hole(end, &all[at..])? {
+                break;
+            }
+            if at > 0 && segment.base_offset() < end && self.is_cut_at_overlap(end, &all[at..])? {
                 break;
             }
             let next = all.get(at + 1).map(|next| next.base_offset());
@@ -236,6 +246,10 @@ impl Loader<'_> {
                 self.judge(segment, &pass, &all[at + 1..])?;
             }
             self.adopt(segment, &pass)?;
+            if !unclean {
+                // What is below the recovery point is only glanced at, next time too.
+                segment.sync().map_err(LogError::Fatal)?;
+            }
             if pass.damage.is_some() {
                 self.cut(segment, &pass, &all[at + 1..])?;
                 break;
@@ -244,30 +258,56 @@ impl Loader<'_> {
         Ok(end)
     }
 
-    /// Notes that segments are missing before `behind`; true when they are all removed for that.
+    /// Notes that segments are missing before `behind`; true when they are all removed for that, or because there is
+    /// no good batch behind the hole, as a power cut leaves what was never flushed.
     fn is_cut_at_hole(&mut self, end: i64, behind: &[Arc<Segment>]) -> Result<bool, OpenError> {
-        if !self.hints.cut_damage {
+        let mut torn = !self.hints.clean && end >= self.hints.recovery_point;
+        for segment in behind {
+            torn = torn && !scan::begins_well(segment)?;
+        }
+        if !torn && !self.hints.cut_damage {
             let to = behind[0].base_offset();
             self.recovered.hole.get_or_insert((end, to));
             return Ok(false);
         }
-        self.recovered.bytes_cut = self.remove(behind)?;
-        tracing::warn!(
-            partition = %self.partition,
-            end_offset = end,
-            bytes_cut = self.recovered.bytes_cut,
-            "log was cut where segments are missing"
-        );
+        self.cut_segments(end, behind, "log was cut where segments are missing")?;
         Ok(true)
     }
 
-    /// Removes segments, the last one first; returns their bytes.
+    /// A segment that begins before the one before it ends: one of them is from before a truncation.
+    fn is_cut_at_overlap(&mut self, end: i64, behind: &[Arc<Segment>]) -> Result<bool, OpenError> {
+        let base = behind[0].base_offset();
+        if !self.hints.cut_damage {
+            let reason = format!("a segment begins at {base}, before the end of the one before it");
+            return Err(self.damaged(end, &reason));
+        }
+        self.cut_segments(end, behind, "log was cut where segments overlap")?;
+        Ok(true)
+    }
+
+    fn cut_segments(
+        &mut self,
+        end: i64,
+        behind: &[Arc<Segment>],
+        what: &str,
+    ) -> Result<(), OpenError> {
+        self.recovered.bytes_cut = self.remove(behind)?;
+        let bytes_cut = self.recovered.bytes_cut;
+        tracing::warn!(partition = %self.partition, end_offset = end, bytes_cut, "{what}");
+        Ok(())
+    }
+
+    /// Removes segments, the last one first, durably: what comes back would be taken for a part of what is written
+    /// since. Returns their bytes.
     fn remove(&mut self, segments: &[Arc<Segment>]) -> Result<u64, OpenError> {
         let mut bytes = 0;
         for segment in segments.iter().rev() {
             bytes += segment.size();
             segment.remove()?;
             self.segments.remove(&segment.base_offset());
+        }
+        if !segments.is_empty() {
+            file::sync_folder(&**self.disk, self.folder)?;
         }
         Ok(bytes)
     }
@@ -327,6 +367,7 @@ impl Loader<'_> {
         let bytes_cut = segment.size() - pass.end_position + self.remove(behind)?;
         self.recovered.garbled_end = pass.damage.as_ref().is_some_and(|damage| !damage.cut_off);
         segment.cut(pass.end_position, pass.next_offset)?;
+        segment.sync().map_err(LogError::Fatal)?;
         segment.set_timestamps(pass.first_timestamp_ms, pass.largest_timestamp);
         self.recovered.bytes_cut = bytes_cut;
         tracing::warn!(
@@ -348,6 +389,14 @@ impl Loader<'_> {
             ..
         } = self.hints;
         let first = self.segments.first_key_value().map(|(&base, _)| base);
+        let impossible = self.hints.clean && end < log_start && first.is_some();
+        if impossible {
+            tracing::error!(
+                partition = %self.partition, log_start, end_offset = end,
+                "the checkpoint of log starts can't be right, passed over"
+            );
+        }
+        let log_start = if impossible { 0 } else { log_start };
         if end < recovery_point && recovery_point > log_start && !self.hints.cut_damage {
             let reason = format!("the log ends here, but all up to {recovery_point} was flushed");
             return Err(self.damaged(end, &reason));
@@ -365,25 +414,49 @@ impl Loader<'_> {
             return Ok((log_start.max(first), end));
         }
         // Either nothing is there yet, or all of it lies below the start offset.
-        for segment in self.segments.values().rev() {
-            segment.remove()?;
-        }
-        self.segments.clear();
+        self.remove(&self.segments.values().cloned().collect::<Vec<_>>())?;
         let fresh = Segment::open(self.disk, self.folder, log_start, now_ms)?;
         self.segments.insert(log_start, Arc::new(fresh));
         Ok((log_start, log_start))
     }
 
     fn settle_epochs(&mut self, start: i64, end: i64) -> Result<LeaderEpochs, OpenError> {
-        let mut epochs = match self.epochs.take() {
-            Some(epochs) => epochs,
-            None => self
-                .epochs_from_batches(start, end)
-                .map_err(|error| self.damaged(start, &error.to_string()))?,
-        };
-        epochs.truncate_end(end);
-        epochs.truncate_start(start);
-        Ok(epochs)
+        if let Some(mut epochs) = self.epochs.take() {
+            epochs.truncate_end(end);
+            epochs.truncate_start(start);
+            if self.are_of_batches(&epochs, start, end) {
+                return Ok(epochs);
+            }
+            let anew = self.epochs_from_batches(start, end).ok();
+            let anew = anew.filter(|anew| self.are_of_batches(anew, start, end));
+            tracing::warn!(
+                partition = %self.partition, built_anew = anew.is_some(),
+                "leader epochs are not those of the batches"
+            );
+            // Batches whose epochs do not even rise changed on the disk; they are not served.
+            return Ok(anew.unwrap_or(epochs));
+        }
+        self.epochs_from_batches(start, end)
+            .map_err(|error| self.unreadable(start, error))
+    }
+
+    /// Whether the batches at both ends of the log and of each epoch are of that epoch: the file has no checksum. What
+    /// can't be read says nothing.
+    fn are_of_batches(&self, epochs: &LeaderEpochs, start: i64, end: i64) -> bool {
+        let bounds = epochs.entries().iter().map(|entry| entry.start_offset);
+        let probes = bounds.flat_map(|bound| [bound - 1, bound]);
+        let mut probes = probes
+            .chain([start, end - 1])
+            .filter(|at| (start..end).contains(at));
+        probes.all(|at| {
+            let segment = self.segments.range(..=at).next_back();
+            let found = segment.and_then(|(_, segment)| segment.find(at).ok().flatten());
+            found.is_none_or(|Found { header, .. }| {
+                let compacted = header.base_offset > at;
+                let none = header.leader_epoch < 0;
+                compacted || none || epochs.epoch_at(at) == Some(header.leader_epoch)
+            })
+        })
     }
 
     fn epochs_from_batches(&self, start: i64, end: i64) -> Result<LeaderEpochs, ReadError> {
@@ -396,6 +469,14 @@ impl Loader<'_> {
             note(&mut epochs, entry);
         })?;
         Ok(epochs)
+    }
+
+    /// A disk that fails says nothing of the log.
+    fn unreadable(&self, offset: i64, error: ReadError) -> OpenError {
+        match error {
+            ReadError::Storage(error) => error.into(),
+            other => self.damaged(offset, &other.to_string()),
+        }
     }
 
     fn damaged(&self, offset: i64, reason: &str) -> OpenError {

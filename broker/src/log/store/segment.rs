@@ -215,6 +215,14 @@ impl Segment {
         Ok(None)
     }
 
+    /// True when a batch here is what an entry of the time index says.
+    pub fn has_time(&self, entry: TimestampEntry) -> Result<bool, ReadError> {
+        let found = self.find(entry.offset)?;
+        Ok(found.is_some_and(|Found { header, .. }| {
+            header.base_offset <= entry.offset && header.max_timestamp_ms == entry.timestamp_ms
+        }))
+    }
+
     /// True when `piece` must go into a new segment.
     pub fn must_roll(&self, piece: &Piece<'_>, config: &LogConfig, now_ms: i64) -> bool {
         let size = self.size();
@@ -369,13 +377,14 @@ impl Segment {
     ) -> Result<(), FileError> {
         self.offset_index.truncate_count(0)?;
         self.time_index.truncate_count(0)?;
-        for entry in offsets {
-            self.offset_index.push(*entry)?;
-        }
+        // Times first: when this is interrupted, everything behind the last offset entry is looked at again.
         for entry in timestamps {
             self.time_index.push_if_larger(*entry)?;
         }
         self.time_index.push_if_larger(largest_timestamp)?;
+        for entry in offsets {
+            self.offset_index.push(*entry)?;
+        }
         let mut progress = self.progress.lock();
         progress.largest_timestamp = largest_timestamp;
         progress.first_timestamp_ms = first_timestamp_ms;

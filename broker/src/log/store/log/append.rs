@@ -193,6 +193,8 @@ impl Log {
             return Ok(old);
         }
         old.close_index()?;
+        self.folder_dirty
+            .store(true, std::sync::atomic::Ordering::Release);
         if old.size() == 0 {
             // Nothing was ever written to it, so the new one replaces it.
             let segment = Arc::new(Segment::create(

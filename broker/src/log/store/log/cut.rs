@@ -36,9 +36,13 @@ impl Log {
         let end = found.map_or(offset, |found| found.header.base_offset.min(offset));
         // In this order: a checkpoint pass in between sees the lower one or is corrected by the next line.
         self.flushed.fetch_min(end, Ordering::AcqRel);
-        self.dir.lower_recovery_point(&self.partition, end)?;
-        self.remove_snapshots(|at| at > end)?;
-        self.remove_segments(|base| base > offset)?;
+        self.dir.lower(&self.partition, end)?;
+        let snapshots = self.remove_snapshots(|at| at > end)?;
+        let segments = self.remove_segments(|base| base > offset)?;
+        if snapshots + segments > 0 {
+            // Before anything is written again: what comes back would be taken for a part of the new records.
+            self.sync_names()?;
+        }
         let active = self.active();
         if let Some(found) = found {
             active.cut(found.position, end).map_err(LogError::Fatal)?;
@@ -83,8 +87,9 @@ impl Log {
         Ok(true)
     }
 
-    /// Deletes the oldest segments as the topic's settings say; see `retention`. Files are renamed
-    /// now and removed `file.delete.delay.ms` later, by `remove_due`. Returns how many segments.
+    /// Moves the start behind the oldest segments that may go as the topic's settings say; see `retention`. They
+    /// go by `delete_passed`, once the start is on disk: without it a crash in the middle would look like a hole.
+    /// Returns how many segments.
     pub fn apply_retention(&self, now_ms: i64, high_watermark: i64) -> Result<usize, LogError> {
         let config = self.config();
         let mut writer = self.writer.lock();
@@ -99,12 +104,25 @@ impl Log {
             self.roll(&writer, self.log_end_offset(), now_ms)?;
         }
         self.move_start(&mut writer, facts[count - 1].next_offset);
-        let due_ms = now_ms.saturating_add(config.file_delete_delay_ms);
-        for gone in &facts[..count] {
+        Ok(count)
+    }
+
+    /// Deletes the segments that lie before the start. Files are renamed now and removed
+    /// `file.delete.delay.ms` later, by `remove_due`. Returns how many segments.
+    pub fn delete_passed(&self, now_ms: i64) -> Result<usize, LogError> {
+        let due_ms = now_ms.saturating_add(self.config().file_delete_delay_ms);
+        let mut writer = self.writer.lock();
+        self.check_open(&writer)?;
+        let (facts, start) = (self.facts(), self.log_start_offset());
+        let closed = &facts[..facts.len() - 1];
+        let passed = closed.iter().take_while(|one| one.next_offset <= start);
+        let mut count = 0;
+        for gone in passed {
             let segment = self.segments.write().remove(&gone.base_offset);
             if let Some(segment) = segment {
                 let files = segment.mark_deleted()?;
                 writer.leaving.push((due_ms, files));
+                count += 1;
             }
         }
         Ok(count)
@@ -148,7 +166,6 @@ impl Log {
         if self.start.fetch_max(offset, Ordering::AcqRel) >= offset {
             return;
         }
-        self.flushed.fetch_max(offset, Ordering::AcqRel);
         if self.epochs.write().truncate_start(offset) {
             self.epochs_dirty.store(true, Ordering::Release);
         }
@@ -158,12 +175,14 @@ impl Log {
 
     /// Removes all segments and begins an empty one.
     fn start_over(&self, writer: &mut Writer, offset: i64) -> Result<(), LogError> {
-        self.flushed.fetch_min(offset, Ordering::AcqRel);
-        self.dir.lower_recovery_point(&self.partition, offset)?;
+        // Nothing is left in between, wherever the log was flushed to.
+        self.flushed.store(0, Ordering::Release);
+        self.dir.lower(&self.partition, offset)?;
+        self.dir.lower_recovery_point(&self.partition, 0)?;
         self.remove_snapshots(|_| true)?;
         let fresh = self.replace_all_segments(offset)?;
         fresh.sync().map_err(LogError::Fatal)?;
-        file::sync_folder(self.disk(), &self.folder).map_err(LogError::Fatal)?;
+        self.sync_names()?;
         self.publish_end(offset);
         self.start.store(offset, Ordering::Release);
         self.flushed.store(offset, Ordering::Release);
@@ -199,30 +218,34 @@ impl Log {
         Arc::clone(floor.expect("not below the first segment").1)
     }
 
-    /// Removes segments at the end; readers that hold one can still read it.
-    fn remove_segments(&self, gone: impl Fn(i64) -> bool) -> Result<(), FileError> {
+    /// Removes segments at the end; readers that hold one can still read it. Returns how many.
+    fn remove_segments(&self, gone: impl Fn(i64) -> bool) -> Result<usize, FileError> {
         let mut segments = self.segments.write();
         let bases: Vec<i64> = segments
             .keys()
             .copied()
             .filter(|&base| gone(base))
             .collect();
+        let count = bases.len();
         for base in bases.into_iter().rev() {
             if let Some(segment) = segments.get(&base) {
                 segment.remove()?;
             }
             segments.remove(&base);
         }
-        Ok(())
+        Ok(count)
     }
 
-    fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> Result<(), FileError> {
+    /// Returns how many.
+    fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> Result<usize, FileError> {
+        let mut count = 0;
         for offset in rebuild::snapshots(self.disk(), &self.folder)? {
             if gone(offset) {
                 file::remove(self.disk(), &self.snapshot_path(offset))?;
+                count += 1;
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     fn rebuild_producers(&self, end: i64) -> Result<ProducerTable, LogError> {

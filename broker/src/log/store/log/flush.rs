@@ -28,7 +28,7 @@ impl Log {
     /// Flushes if `flush.ms` has passed since the last time, and closed segments in any case. True
     /// when anything was flushed.
     pub fn flush_if_due(&self, now_ms: i64) -> Result<bool, LogError> {
-        let before = self.flushed_end_offset();
+        let before = self.recovery_point();
         let tail = *self.tail.read();
         let last_ms = self.last_flush_ms.load(Ordering::Acquire);
         let due = now_ms.saturating_sub(last_ms) >= self.config().flush_ms;
@@ -40,27 +40,42 @@ impl Log {
         if due {
             self.last_flush_ms.store(now_ms, Ordering::Release);
         }
-        Ok(self.flushed_end_offset() != before)
+        Ok(self.recovery_point() != before)
     }
 
     fn flush_to(&self, end: i64) -> Result<(), LogError> {
         let _one_at_a_time = self.flushing.lock();
-        let from = self.flushed_end_offset();
-        if from >= end {
+        if self.recovery_point() >= end {
             return Ok(());
         }
-        for segment in self.segments_between(from, end) {
+        self.make_durable(end)
+    }
+
+    /// As `flush`, and what stands beside the records too: the last index entries, a snapshot's name.
+    pub(super) fn flush_all(&self) -> Result<(), LogError> {
+        let _one_at_a_time = self.flushing.lock();
+        self.make_durable(self.log_end_offset())
+    }
+
+    fn make_durable(&self, end: i64) -> Result<(), LogError> {
+        // From the record before on: a segment that ends where the last flush did got its last index entry since.
+        for segment in self.segments_between(self.recovery_point() - 1, end) {
             segment.sync().map_err(LogError::Fatal)?;
         }
         // A full disk here leaves everything as it was: nothing is flushed, and the process goes on.
         self.write_epochs()?;
         if self.folder_dirty.swap(false, Ordering::AcqRel) {
-            file::sync_folder(self.disk(), &self.folder).map_err(LogError::Fatal)?;
-            file::sync_folder(self.disk(), self.dir.path()).map_err(LogError::Fatal)?;
+            self.sync_names()?;
         }
         // Truncation takes `flushing` too, so the end is still there.
         self.flushed.fetch_max(end, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Makes the names of the log's files durable, and its folder's.
+    pub(super) fn sync_names(&self) -> Result<(), LogError> {
+        file::sync_folder(self.disk(), &self.folder).map_err(LogError::Fatal)?;
+        file::sync_folder(self.disk(), self.dir.path()).map_err(LogError::Fatal)
     }
 
     /// Segments that hold offsets of `from..end`.
@@ -83,6 +98,7 @@ impl Log {
     ) -> Result<(), FileError> {
         let bytes = producer_snapshot::encode(&producers.snapshot());
         let path = self.snapshot_path(offset);
+        self.folder_dirty.store(true, Ordering::Release);
         file::replace(self.disk(), &path, &bytes, Durability::Lazy)
     }
 

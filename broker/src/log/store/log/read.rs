@@ -14,6 +14,9 @@ use super::super::window::HEADERS_CHUNK;
 use super::{Log, Tail};
 use crate::disk::DiskFile;
 
+/// Stands in a batch for no leader epoch.
+const NO_EPOCH: i32 = -1;
+
 /// Records as they are in the log: whole batches, the first of which may begin before the offset
 /// asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,12 +83,25 @@ impl Log {
         })
     }
 
+    /// The checksum covers neither the base offset nor the leader epoch; of the latter the log knows better.
+    fn check_cold(&self, header: &Header, batch: &[u8]) -> Result<(), String> {
+        record_batch::parse_whole(batch).map_err(|error| error.to_string())?;
+        let found = header.leader_epoch;
+        let known = self.epoch_at(header.base_offset.max(self.log_start_offset()));
+        match known {
+            Some(known) if known != found && found != NO_EPOCH => {
+                Err(format!("leader epoch {found} where {known} wrote"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many of the bytes are whole batches, and good as far as that is to be checked.
     fn good_part(&self, bytes: &[u8]) -> Result<usize, ReadError> {
         let mut good = 0;
         for (header, range) in record_batch::headers(bytes).map_while(Result::ok) {
             let cold = header.base_offset < self.opened_end;
-            if cold && let Err(error) = record_batch::parse_whole(&bytes[range.clone()]) {
+            if cold && let Err(error) = self.check_cold(&header, &bytes[range.clone()]) {
                 let offset = header.base_offset;
                 if self.corrupt_told.swap(offset, Ordering::Relaxed) != offset {
                     let partition = &self.partition;
@@ -242,8 +258,9 @@ fn find_timestamp(
     start: i64,
 ) -> Result<Option<TimestampOffset>, ReadError> {
     let from = match segment.time_index().lookup(timestamp_ms)? {
-        Some(entry) => entry.offset.max(start),
-        None => start,
+        // An index that lies costs time, not truth.
+        Some(entry) if segment.has_time(entry)? => entry.offset.max(start),
+        _ => start,
     };
     let Some(first) = segment.find(from)? else {
         return Ok(None);

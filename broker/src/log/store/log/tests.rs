@@ -16,6 +16,7 @@ use super::super::super::format::record_batch::tests::Batch;
 use super::super::super::format::record_batch::{self, Header};
 use super::super::super::format::record_stream::tests::claiming;
 use super::super::super::{AppendOrigin, Appended};
+use super::super::dir::Checkpoint;
 use super::super::recovery::{self, Hints};
 use super::*;
 use crate::disk::{self as disks, FileDisk};

@@ -79,9 +79,16 @@ impl LogManager {
                 break to;
             }
         };
+        // First: with its folder gone, what they say would look like a loss. On a full disk the folder goes all the
+        // same, as it may be deleted for its room; whoever makes another log of this name forgets it then.
+        match dir.forget(partition) {
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(%partition, %error, "checkpoints still name a log that goes");
+            }
+            done => done?,
+        }
         file::rename(&*self.disk, &folder, &to)?;
         file::sync_folder(&*self.disk, dir.path())?;
-        dir.lower_recovery_point(partition, 0)?;
         Ok(Some(to))
     }
 

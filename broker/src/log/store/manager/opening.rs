@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::super::super::TopicPartition;
 use super::super::super::error::{FileError, ManagerError, OpenError};
 use super::super::super::format::{clean_shutdown, names};
-use super::super::dir::LogDir;
+use super::super::dir::{Checkpoint, LogDir};
 use super::super::file;
 use super::super::log::Log;
 use super::super::recovery::{self, Hints};
@@ -30,8 +30,8 @@ impl LogManager {
         clean: bool,
         now_ms: i64,
     ) -> Result<(), ManagerError> {
-        let starts = dir.read_offsets(names::LOG_START_CHECKPOINT)?;
-        let marks = dir.read_offsets(names::HIGH_WATERMARK_CHECKPOINT)?;
+        let starts = dir.offsets(Checkpoint::LogStarts);
+        let marks = dir.offsets(Checkpoint::HighWatermarks);
         let mut found = Vec::new();
         let all = file::list(&**dir.disk(), dir.path())?;
         for name in &all {
@@ -166,7 +166,7 @@ fn gone(
     names: &[String],
 ) -> BTreeMap<TopicPartition, i64> {
     let here: BTreeSet<&TopicPartition> = found.iter().map(|found| &found.partition).collect();
-    let mut ends = dir.recovery_points();
+    let mut ends = dir.offsets(Checkpoint::RecoveryPoints);
     for (partition, mark) in marks {
         let end = ends.entry(partition.clone()).or_default();
         *end = (*end).max(*mark);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::super::TopicPartition;
 use super::super::super::error::{LogError, ManagerError};
 use super::super::super::format::{clean_shutdown, names};
-use super::super::dir::LogDir;
+use super::super::dir::{Checkpoint, LogDir};
 use super::super::file::{self, Durability};
 use super::super::log::Log;
 use super::LogManager;
@@ -23,15 +23,12 @@ impl LogManager {
 
     /// Notes log start offsets and how far each log is flushed.
     pub fn checkpoint_offsets(&self) -> Result<(), ManagerError> {
-        self.checkpoint_recovery_points()?;
         for dir in &self.dirs {
-            let kept = dir.read_offsets(names::LOG_START_CHECKPOINT)?;
-            let starts = self.offsets_in(dir, &kept, Log::log_start_offset);
-            if starts != kept {
-                dir.write_offsets(names::LOG_START_CHECKPOINT, &starts)?;
-            }
+            dir.write(Checkpoint::LogStarts, |kept| {
+                self.offsets_in(dir, kept, Log::log_start_offset)
+            })?;
         }
-        Ok(())
+        self.checkpoint_recovery_points()
     }
 
     /// Notes the high watermarks, for the next start.
@@ -40,15 +37,13 @@ impl LogManager {
         marks: &BTreeMap<TopicPartition, i64>,
     ) -> Result<(), ManagerError> {
         for dir in &self.dirs {
-            let kept = dir.read_offsets(names::HIGH_WATERMARK_CHECKPOINT)?;
-            let here = self.offsets_in(dir, &kept, |log| {
-                let partition = log.topic_partition();
-                let known = marks.get(partition).or_else(|| kept.get(partition));
-                known.copied().unwrap_or(0)
-            });
-            if here != kept {
-                dir.write_offsets(names::HIGH_WATERMARK_CHECKPOINT, &here)?;
-            }
+            dir.write(Checkpoint::HighWatermarks, |kept| {
+                self.offsets_in(dir, kept, |log| {
+                    let partition = log.topic_partition();
+                    let known = marks.get(partition).or_else(|| kept.get(partition));
+                    known.copied().unwrap_or(0)
+                })
+            })?;
         }
         Ok(())
     }
@@ -68,7 +63,18 @@ impl LogManager {
             }
         }
         if count > 0 {
-            self.checkpoint_offsets()?;
+            // In this order, see `Log::apply_retention`; but a full disk gets its room.
+            match self.checkpoint_offsets() {
+                Err(error) if error.no_space().is_some() => {
+                    tracing::warn!(%error, "log starts not written before segments go");
+                }
+                done => done?,
+            }
+        }
+        for log in self.all() {
+            if high_watermark(log.topic_partition()).is_some() {
+                unless_closed(log.delete_passed(now_ms))?;
+            }
         }
         Ok(count)
     }
@@ -90,7 +96,9 @@ impl LogManager {
 
     fn checkpoint_recovery_points(&self) -> Result<(), ManagerError> {
         for dir in &self.dirs {
-            dir.write_recovery_points(|kept| self.offsets_in(dir, kept, Log::flushed_end_offset))?;
+            dir.write(Checkpoint::RecoveryPoints, |kept| {
+                self.offsets_in(dir, kept, Log::recovery_point)
+            })?;
         }
         Ok(())
     }

@@ -180,6 +180,15 @@ pub fn glance(segment: &Segment, next_base: Option<i64>) -> Result<Option<i64>, 
     if segment.time_index().defect(next_offset)?.is_some() {
         return Ok(None);
     }
+    if indexed.is_some() && segment.time_index().count() == 0 && largest.timestamp_ms >= 0 {
+        // Both kinds of entry are written together.
+        return Ok(None);
+    }
+    if let Some(last) = segment.time_index().last()?
+        && !matches!(segment.has_time(last), Ok(true))
+    {
+        return Ok(None);
+    }
     let first_ms = match window.header(0) {
         Ok(Some(header)) => Some(header.max_timestamp_ms).filter(|&first| first >= 0),
         Ok(None) => None,

@@ -13,21 +13,23 @@ use super::super::window::{FILE_CHUNK, Window};
 use super::scan;
 use crate::disk::{Disk, Open};
 
-/// Removes leftovers and finishes interrupted swaps.
-pub fn sweep(disk: &dyn Disk, folder: &Path) -> Result<(), FileError> {
+/// Removes leftovers and finishes interrupted swaps. True when names changed.
+pub fn sweep(disk: &dyn Disk, folder: &Path) -> Result<bool, FileError> {
+    let before = file::list(disk, folder)?;
     let mut cleaned_from = i64::MAX;
-    for name in file::list(disk, folder)? {
-        let kind = names::parse_segment_file(&name);
+    for name in &before {
+        let kind = names::parse_segment_file(name);
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
         if let (Some((offset, _)), names::CLEANED) = (kind, ending) {
             cleaned_from = cleaned_from.min(offset);
         }
         if matches!(ending, names::DELETED | names::CLEANED | "tmp") {
-            file::remove(disk, &folder.join(&name))?;
+            file::remove(disk, &folder.join(name))?;
         }
     }
     finish_swaps(disk, folder, cleaned_from)?;
-    remove_orphans(disk, folder)
+    remove_orphans(disk, folder)?;
+    Ok(file::list(disk, folder)? != before)
 }
 
 fn finish_swaps(disk: &dyn Disk, folder: &Path, cleaned_from: i64) -> Result<(), FileError> {

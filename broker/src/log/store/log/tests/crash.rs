@@ -441,7 +441,9 @@ fn truncation_lowers_the_recovery_point_before_it_cuts() {
     log.flush().unwrap();
     let partition = TopicPartition::new("t", 0);
     let points = BTreeMap::from([(partition.clone(), log.flushed_end_offset())]);
-    log.dir.write_recovery_points(|_| points).unwrap();
+    log.dir
+        .write(Checkpoint::RecoveryPoints, |_| points)
+        .unwrap();
     log.truncate_to(10).unwrap();
     assert_eq!(log.dir.recovery_point(&partition), 10);
     for _ in 0..3 {

@@ -111,6 +111,7 @@ impl Run {
             }
             Step::Retention => {
                 self.log.apply_retention(NOW, self.model.end).unwrap();
+                self.log.delete_passed(NOW).unwrap();
                 self.log.remove_due(i64::MAX).unwrap();
                 self.model.start = self.log.log_start_offset();
             }
@@ -118,7 +119,10 @@ impl Run {
                 self.log.flush().unwrap();
                 let partition = TopicPartition::new("t", 0);
                 let points = BTreeMap::from([(partition, self.log.flushed_end_offset())]);
-                self.log.dir.write_recovery_points(|_| points).unwrap();
+                self.log
+                    .dir
+                    .write(Checkpoint::RecoveryPoints, |_| points)
+                    .unwrap();
             }
             Step::Kill => self.restart(false),
             Step::PowerLoss(share) => self.power_loss(share),

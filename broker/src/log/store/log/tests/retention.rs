@@ -22,6 +22,7 @@ fn retention_renames_then_removes() {
     );
     let gone = log.apply_retention(NOW, log.log_end_offset()).unwrap();
     assert!(gone > 0);
+    assert_eq!(log.delete_passed(NOW).unwrap(), gone);
     assert_eq!(log.segment_count(), before - gone);
     let start = log.log_start_offset();
     assert!(start > 0 && log.size_bytes() >= 600);
@@ -69,6 +70,7 @@ fn retention_by_time_empties_the_log_but_keeps_its_end() {
         log.append(&Batch::of(2)).unwrap();
     }
     assert!(log.apply_retention(NOW, 20).unwrap() > 0);
+    assert!(log.delete_passed(NOW).unwrap() > 0);
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (20, 20));
     assert_eq!(log.latest_epoch(), Some(0));
     log.close().unwrap();
@@ -92,6 +94,7 @@ fn the_start_moves_only_forward_and_within_the_log() {
     ));
     assert_eq!(log.read(7, 1, i64::MAX, true).unwrap().first_offset, 6);
     log.apply_retention(NOW, 20).unwrap();
+    log.delete_passed(NOW).unwrap();
     assert_eq!(log.log_start_offset(), 7);
 }
 
