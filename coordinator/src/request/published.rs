@@ -286,6 +286,13 @@ impl Shared {
     /// Ends every connection with a session.
     pub(super) fn close_all(&mut self, why: Closed) {
         let all: Vec<Arc<Core>> = self.connections.values().map(Arc::clone).collect();
+        if !all.is_empty() {
+            tracing::info!(
+                ?why,
+                connections = all.len(),
+                "closes every client's connection"
+            );
+        }
         for core in all {
             self.close(&core, Some(why));
         }
