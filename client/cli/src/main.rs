@@ -1,6 +1,7 @@
 //! The one binary: both servers and every tool. Each subcommand is a file of its own; here is only
 //! the list of them and the way out.
 
+mod bench;
 mod broker;
 mod brokers;
 mod clock;
@@ -75,6 +76,8 @@ enum Command {
     Consume(consume::Args),
     /// Consumer groups: who reads what, and how far behind it is.
     Group(group::Args),
+    /// Load for an ensemble, of Zweig or of ZooKeeper, with latencies and checked answers.
+    Bench(bench::Args),
     /// A whole local cluster as separate processes, on one screen.
     Dev(dev::Args),
 }
@@ -105,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Produce(args) => context.tool(|c| produce::run(c, args)),
         Command::Consume(args) => context.tool(|c| consume::run(c, args)),
         Command::Group(args) => context.tool(|c| group::run(c, args)),
+        Command::Bench(args) => context.tool(|c| bench::run(c, args)),
         Command::Dev(args) => context.tool(|_| dev::run(args)),
     }
 }

@@ -1,0 +1,188 @@
+//! The nodes that a load needs: made before it, many at a time over several connections, and removed behind it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use futures::future::try_join_all;
+use zweig_proto::zk::op::create::flags;
+use zweig_proto::zk::op::{CreateRequest, DeleteRequest, GetChildrenRequest, GetChildrenResponse};
+use zweig_proto::zk::{Acl, ErrorCode, Jute, OpCode};
+
+use super::content;
+use super::load::{Failed, Plan};
+use super::wire::Connection;
+
+/// Requests under way on each connection; more bring nothing.
+const DEPTH: usize = 256;
+
+/// Creates the root, the parent of what connections create themselves, and all nodes.
+///
+/// # Errors
+/// [`Failed`], also if the root is there already: it is somebody else's, then.
+pub async fn make(plan: &Plan, connections: &mut [Connection]) -> Result<(), Failed> {
+    for path in [plan.root.clone(), own_root(plan)] {
+        create(&mut connections[0], path, Vec::new().into()).await?;
+    }
+    let share = plan
+        .znodes
+        .div_ceil(u32::try_from(connections.len()).unwrap_or(u32::MAX))
+        .max(1);
+    let parts = connections
+        .iter_mut()
+        .zip((0..plan.znodes).step_by(share as usize));
+    try_join_all(parts.map(|(connection, from)| {
+        let range = from..(from + share).min(plan.znodes);
+        each(connection, range, "create", |connection, index| {
+            let request = CreateRequest {
+                path: plan.path(index),
+                data: Some(content::write(index, 0, plan.value_size)),
+                acl: vec![Acl::open()],
+                flags: flags::PERSISTENT,
+            };
+            connection.queue(OpCode::Create, &request)
+        })
+    }))
+    .await?;
+    Ok(())
+}
+
+/// Removes them again, with whatever a broken run left.
+///
+/// # Errors
+/// [`Failed`]; nodes that are gone already are none.
+pub async fn remove(plan: &Plan, connections: &mut [Connection]) -> Result<(), Failed> {
+    let own = own_root(plan);
+    for left in children(&mut connections[0], &own).await? {
+        delete(&mut connections[0], format!("{own}/{left}")).await?;
+    }
+    let share = plan
+        .znodes
+        .div_ceil(u32::try_from(connections.len()).unwrap_or(u32::MAX))
+        .max(1);
+    let parts = connections
+        .iter_mut()
+        .zip((0..plan.znodes).step_by(share as usize));
+    try_join_all(parts.map(|(connection, from)| {
+        let range = from..(from + share).min(plan.znodes);
+        each(connection, range, "delete", |connection, index| {
+            connection.queue(
+                OpCode::Delete,
+                &DeleteRequest {
+                    path: plan.path(index),
+                    version: -1,
+                },
+            )
+        })
+    }))
+    .await?;
+    for path in [own, plan.root.clone()] {
+        delete(&mut connections[0], path).await?;
+    }
+    Ok(())
+}
+
+fn own_root(plan: &Plan) -> String {
+    format!("{}-own", plan.root)
+}
+
+/// Sends one request per number, [`DEPTH`] at a time.
+async fn each(
+    connection: &mut Connection,
+    numbers: Range<u32>,
+    kind: &'static str,
+    queue: impl Fn(&mut Connection, u32) -> i32,
+) -> Result<(), Failed> {
+    let mut left = numbers;
+    let mut sent = VecDeque::with_capacity(DEPTH);
+    loop {
+        while sent.len() < DEPTH
+            && let Some(number) = left.next()
+        {
+            sent.push_back(queue(connection, number));
+        }
+        let Some(xid) = sent.pop_front() else {
+            return Ok(());
+        };
+        let reply = connection.next().await?;
+        if reply.header.xid != xid
+            || !matches!(reply.header.err, ErrorCode::OK | ErrorCode::NO_NODE)
+        {
+            return Err(wrong(connection, kind, format!("{:?}", reply.header)));
+        }
+    }
+}
+
+/// Creates one node.
+///
+/// # Errors
+/// [`Failed`].
+pub async fn create(
+    connection: &mut Connection,
+    path: String,
+    data: bytes::Bytes,
+) -> Result<(), Failed> {
+    let why = path.clone();
+    let (acl, flags) = (vec![Acl::open()], flags::PERSISTENT);
+    connection.queue(
+        OpCode::Create,
+        &CreateRequest {
+            path,
+            data: Some(data),
+            acl,
+            flags,
+        },
+    );
+    let reply = connection.next().await?;
+    match reply.header.err {
+        ErrorCode::OK => Ok(()),
+        err => Err(wrong(
+            connection,
+            "create",
+            format!("{why}: {}", err.name().unwrap_or("an error")),
+        )),
+    }
+}
+
+/// Deletes one node, or finds it gone.
+///
+/// # Errors
+/// [`Failed`].
+pub async fn delete(connection: &mut Connection, path: String) -> Result<(), Failed> {
+    let why = path.clone();
+    connection.queue(OpCode::Delete, &DeleteRequest { path, version: -1 });
+    let reply = connection.next().await?;
+    match reply.header.err {
+        ErrorCode::OK | ErrorCode::NO_NODE => Ok(()),
+        err => Err(wrong(
+            connection,
+            "delete",
+            format!("{why}: {}", err.name().unwrap_or("an error")),
+        )),
+    }
+}
+
+async fn children(connection: &mut Connection, path: &str) -> Result<Vec<String>, Failed> {
+    connection.queue(
+        OpCode::GetChildren,
+        &GetChildrenRequest {
+            path: path.to_owned(),
+            watch: false,
+        },
+    );
+    let mut reply = connection.next().await?;
+    match reply.header.err {
+        ErrorCode::OK => GetChildrenResponse::read(&mut reply.body)
+            .map(|answer| answer.children)
+            .map_err(|error| connection.malformed(&error).into()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A wrong answer of this connection's server.
+pub fn wrong(connection: &Connection, kind: &'static str, why: String) -> Failed {
+    Failed::Wrong {
+        server: connection.server().to_owned(),
+        kind,
+        why,
+    }
+}

@@ -1,0 +1,211 @@
+//! A load on several threads: nodes are made, connections run until the end, and what they measured is added up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use futures::future::try_join_all;
+use tokio::sync::oneshot;
+
+use super::load::{Failed, Load, Plan};
+use super::wire::{Broken, Connection};
+use super::{Args, Bed, SESSION_TIMEOUT, nodes};
+use crate::bench::recorder::Recorder;
+use crate::{clock, output};
+
+/// Connections that make and remove the nodes.
+const MAKERS: usize = 8;
+/// How often the progress is told.
+const TOLD: Duration = Duration::from_secs(1);
+/// Before another server is tried, where one refused.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Runs `--workload operations`; what was measured, and for how long.
+///
+/// # Errors
+/// [`Failed`] of any connection.
+pub async fn run(args: &Args, bed: &Bed) -> anyhow::Result<(Recorder, Duration)> {
+    let length = Duration::from_secs(args.seconds.into());
+    let mut plan = Plan {
+        mix: args.mix.clone(),
+        pipeline: args.pipeline as usize,
+        rate: args
+            .rate
+            .map(|rate| f64::from(rate) / f64::from(args.connections)),
+        root: bed.root.clone(),
+        znodes: args.znodes,
+        value_size: args.value_size as usize,
+        measured: (clock::now(), clock::now()),
+        reconnect: args.reconnect,
+    };
+    let mut makers = open_makers(bed).await?;
+    let began = clock::now();
+    nodes::make(&plan, &mut makers).await?;
+    let took = clock::elapsed(began);
+    if args.fill {
+        let mut recorder = Recorder::default();
+        recorder.record("fill", took, took);
+        return Ok((recorder, took));
+    }
+    drop(makers);
+    let from = clock::now() + Duration::from_secs(args.warm_up.into());
+    plan.measured = (from, from + length);
+    let plan = Arc::new(plan);
+    let measured = measure(args, bed, &plan).await;
+    // Of a run that failed too, if the servers still let us.
+    let removed = match open_makers(bed).await {
+        Ok(mut makers) => nodes::remove(&plan, &mut makers)
+            .await
+            .map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    let recorder = measured?;
+    removed.with_context(|| format!("{} is left behind", bed.root))?;
+    Ok((recorder, length))
+}
+
+async fn open_makers(bed: &Bed) -> anyhow::Result<Vec<Connection>> {
+    Ok(try_join_all((0..MAKERS).map(|number| bed.open_any(number))).await?)
+}
+
+async fn measure(args: &Args, bed: &Bed, plan: &Arc<Plan>) -> anyhow::Result<Recorder> {
+    let progress = Arc::new(AtomicU64::new(0));
+    let mut threads = Vec::new();
+    for thread in 0..args.threads as usize {
+        let numbers = (thread..args.connections as usize)
+            .step_by(args.threads as usize)
+            .collect();
+        threads.push(start(plan, bed, numbers, &progress)?);
+    }
+    let mut all = Recorder::default();
+    let mut told = Told {
+        progress: &progress,
+        last: 0,
+    };
+    for ended in threads {
+        let recorder = told
+            .until(ended)
+            .await
+            .map_err(|_| anyhow!("a thread of the load has died"))??;
+        all.merge(&recorder);
+    }
+    Ok(all)
+}
+
+type Ended = oneshot::Receiver<anyhow::Result<Recorder>>;
+
+/// Starts a thread with the connections of these numbers.
+fn start(
+    plan: &Arc<Plan>,
+    bed: &Bed,
+    numbers: Vec<usize>,
+    progress: &Arc<AtomicU64>,
+) -> anyhow::Result<Ended> {
+    let (end, ended) = oneshot::channel();
+    let (plan, progress) = (Arc::clone(plan), Arc::clone(progress));
+    let bed = Bed {
+        servers: bed.servers.clone(),
+        root: bed.root.clone(),
+        ..*bed
+    };
+    std::thread::Builder::new()
+        .name("load".to_owned())
+        .spawn(move || {
+            let done = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(anyhow::Error::from)
+                .and_then(|runtime| runtime.block_on(all_of(&plan, &bed, numbers, &progress)));
+            // Nobody waits any more if another thread failed first.
+            let _ = end.send(done);
+        })?;
+    Ok(ended)
+}
+
+async fn all_of(
+    plan: &Arc<Plan>,
+    bed: &Bed,
+    numbers: Vec<usize>,
+    progress: &AtomicU64,
+) -> anyhow::Result<Recorder> {
+    let recorders = try_join_all(
+        numbers
+            .into_iter()
+            .map(|number| one(plan, bed, number, progress)),
+    )
+    .await?;
+    let mut all = Recorder::default();
+    recorders.iter().for_each(|recorder| all.merge(recorder));
+    Ok(all)
+}
+
+/// The load of one connection, or of one after the other if they are lost.
+async fn one(
+    plan: &Arc<Plan>,
+    bed: &Bed,
+    number: usize,
+    progress: &AtomicU64,
+) -> Result<Recorder, Failed> {
+    let mut recorder = Recorder::default();
+    let mut load = Load::new(Arc::clone(plan), number, bed.seed);
+    for attempt in number.. {
+        let done = match open(plan, bed, attempt).await {
+            Ok(mut connection) => load.drive(&mut connection, &mut recorder, progress).await,
+            Err(broken) => Err(broken.into()),
+        };
+        match done {
+            Ok(()) => break,
+            Err(Failed::Broken(Broken::Lost { .. })) if plan.reconnect => {
+                recorder.lost_connections += 1;
+                if clock::now() >= plan.measured.1 {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(failed) => return Err(failed),
+        }
+    }
+    Ok(recorder)
+}
+
+/// Where another server may be tried, none gets long to answer.
+async fn open(plan: &Plan, bed: &Bed, number: usize) -> Result<Connection, Broken> {
+    let server = &bed.servers[number % bed.servers.len()];
+    let patience = if plan.reconnect {
+        Duration::from_secs(1)
+    } else {
+        bed.patience
+    };
+    let mut connection = Connection::open(server, SESSION_TIMEOUT, patience).await?;
+    // It may be behind the one by which the nodes were made.
+    connection.catch_up().await?;
+    Ok(connection)
+}
+
+/// A line per second on standard error: how fast it goes.
+struct Told<'a> {
+    progress: &'a AtomicU64,
+    last: u64,
+}
+
+impl Told<'_> {
+    async fn until<T>(
+        &mut self,
+        mut ended: oneshot::Receiver<T>,
+    ) -> Result<T, oneshot::error::RecvError> {
+        let mut every = tokio::time::interval(TOLD);
+        every.tick().await;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut ended => return done,
+                _ = every.tick() => {
+                    let answers = self.progress.load(Ordering::Relaxed);
+                    output::note(&format!("{} operations/s", answers - self.last));
+                    self.last = answers;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What is told of a run: a table for people, a document for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::recorder::{Recorder, SLICE, Summary, as_f64};
+use crate::output::{Output, Table, Tone};
+
+/// One setting of the run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Setting {
+    /// As people call it.
+    pub name: String,
+    /// As it was.
+    pub value: String,
+}
+
+/// All that is known of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What was driven.
+    pub subject: &'static str,
+    /// How.
+    pub settings: Vec<Setting>,
+    /// Seconds that were measured.
+    pub seconds: f64,
+    /// Answers.
+    pub operations: u64,
+    /// Answers per second.
+    pub per_second: f64,
+    /// Requests whose connection was lost before their answer.
+    pub unknown: u64,
+    /// Connections that were lost.
+    pub lost_connections: u64,
+    /// The longest time without any answer, in milliseconds, to a slice.
+    pub longest_silence_ms: u64,
+    /// Per kind of operation; the last one is of all, if there are several.
+    pub kinds: Vec<Summary>,
+    /// Length of a slice of `slices`, in milliseconds.
+    pub slice_ms: u64,
+    /// Answers in each slice.
+    pub slices: Vec<u64>,
+}
+
+impl Report {
+    /// Of what was measured in `length`.
+    pub fn new(
+        subject: &'static str,
+        settings: Vec<Setting>,
+        recorder: &Recorder,
+        length: Duration,
+    ) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            subject,
+            settings,
+            seconds: length.as_secs_f64(),
+            operations: recorder.operations(),
+            per_second: as_f64(recorder.operations()) / length.as_secs_f64(),
+            unknown: recorder.unknown,
+            lost_connections: recorder.lost_connections,
+            longest_silence_ms: ms(recorder.longest_silence(length)),
+            kinds: recorder.summaries(length),
+            slice_ms: ms(SLICE),
+            slices: recorder.slices().to_vec(),
+        }
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Of the write.
+    pub fn print(&self, output: Output) -> std::io::Result<()> {
+        if output.is_json() {
+            return output.json(self);
+        }
+        for Setting { name, value } in &self.settings {
+            output.line(&output.paint(Tone::Faint, &format!("{name}: {value}")))?;
+        }
+        let mut table = Table::new([
+            "KIND",
+            "OPERATIONS",
+            "PER SECOND",
+            "MEAN",
+            "P50",
+            "P99",
+            "P99.9",
+            "MAX",
+        ]);
+        for kind in &self.kinds {
+            let share = |share| kind.quantile(share).map_or_else(|| "-".to_owned(), latency);
+            table.row([
+                kind.kind.clone().into(),
+                kind.operations.into(),
+                format!("{:.0}", kind.per_second).into(),
+                latency(kind.mean_us).into(),
+                share(0.5).into(),
+                share(0.99).into(),
+                share(0.999).into(),
+                share(1.0).into(),
+            ]);
+        }
+        output.table(&table)?;
+        if self.lost_connections > 0 {
+            let told = format!(
+                "{} connections lost, {} requests without an answer, nothing answered for up to {} ms",
+                self.lost_connections, self.unknown, self.longest_silence_ms
+            );
+            output.line(&output.paint(Tone::Notice, &told))?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits, in the unit that fits.
+pub fn latency(us: f64) -> String {
+    match us {
+        us if us < 1e3 => format!("{us:.0} µs"),
+        us if us < 1e5 => format!("{:.2} ms", us / 1e3),
+        us if us < 1e6 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
