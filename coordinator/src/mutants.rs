@@ -50,6 +50,8 @@ mutants! {
     DigestsIgnored,
     /// What a failed sync left in the page cache is taken for durable.
     CacheTrusted,
+    /// That a change of the members is committed is not synced.
+    ChangeUnsynced,
 }
 
 #[cfg(feature = "mutants")]

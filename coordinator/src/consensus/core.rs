@@ -5,7 +5,7 @@
 //! 2. what it sends as a leader may leave at once, in parallel with the own write;
 //! 3. everything else it sends promises something (votes, acknowledgements), and waits in `unpersisted` until
 //!    the log thread has synced; a `Ready` that needs no sync queues behind the last one that does, and is
-//!    released with it;
+//!    released with it; that a change of members is committed needs one;
 //! 4. committed entries go out at once: raft offers only what is persisted here.
 //!
 //! A `Ready` with a snapshot stops the machine: ticks and messages are dropped until [`Input::Installed`].
@@ -359,7 +359,10 @@ impl Core {
             self.send(message);
         }
         let number = ready.number();
-        let needs_sync = ready.must_sync();
+        // A restart finds the members as of the last entry that the disk says is committed. Raft does not ask for a sync
+        // of that alone, but former members, who may be gone for good, would be asked for their votes again.
+        let changed = changes_members(ready.committed_entries());
+        let needs_sync = ready.must_sync() || (changed && !mutants::is(Mutant::ChangeUnsynced));
         let mut messages = ready.take_persisted_messages();
         if mutants::is(Mutant::PromisedBeforePersisted) {
             self.out.messages.append(&mut messages);
@@ -447,6 +450,13 @@ impl Core {
             data,
         });
     }
+}
+
+/// Whether one of these entries says who the members are.
+fn changes_members(committed: &[Entry]) -> bool {
+    committed
+        .iter()
+        .any(|entry| entry.get_entry_type() != EntryType::EntryNormal)
 }
 
 fn raft_config(config: &CoreConfig, applied: u64) -> Config {

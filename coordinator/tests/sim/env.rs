@@ -18,6 +18,8 @@ pub struct Env {
     pub writes: bool,
     /// Mean time between two doings of a member's clients, milliseconds.
     pub load_ms: u64,
+    /// Index of the last change of the members that anybody has applied.
+    pub members_changed: u64,
 }
 
 impl Env {
@@ -32,6 +34,7 @@ impl Env {
             tick_ms,
             writes: true,
             load_ms: 100,
+            members_changed: 0,
         }
     }
 

@@ -95,6 +95,9 @@ pub enum Fault {
     Mend,
     /// A machine's disks are lost for good; it comes back as a new member.
     LoseDisk { at: u8, down_ms: u64 },
+    /// A machine's disks are lost for good; as soon as a new member stands in its place, those of a second one are, and
+    /// all others are killed at that instant.
+    LoseTwo { first: u8, second: u8, down_ms: u64 },
     /// The n-th sync from now on fails.
     FailSync { at: u8, nth: u8 },
     /// The disk of the raft log has room for so much.

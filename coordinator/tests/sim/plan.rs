@@ -80,7 +80,7 @@ impl Plan {
 }
 
 /// Kinds of faults, and how often each is drawn beside the others.
-const KINDS: [(Kind, u64); 17] = [
+const KINDS: [(Kind, u64); 18] = [
     (Kind::Crash, 8),
     (Kind::CrashAll, 2),
     (Kind::CrashAt, 8),
@@ -92,6 +92,7 @@ const KINDS: [(Kind, u64); 17] = [
     (Kind::SlowLink, 3),
     (Kind::Mend, 4),
     (Kind::LoseDisk, 3),
+    (Kind::LoseTwo, 1),
     (Kind::FailSync, 2),
     (Kind::Space, 2),
     (Kind::Rot, 2),
@@ -113,6 +114,7 @@ enum Kind {
     SlowLink,
     Mend,
     LoseDisk,
+    LoseTwo,
     FailSync,
     Space,
     Rot,
@@ -215,6 +217,11 @@ fn draw_of_machine(kind: Kind, at: u8, chance: &mut Chance) -> Fault {
     match kind {
         Kind::LoseDisk => Fault::LoseDisk {
             at,
+            down_ms: of(&[0, 300, 2_000]),
+        },
+        Kind::LoseTwo => Fault::LoseTwo {
+            first: at,
+            second: of(&[0, 1, 2, 3, 4]) as u8,
             down_ms: of(&[0, 300, 2_000]),
         },
         Kind::FailSync => Fault::FailSync {

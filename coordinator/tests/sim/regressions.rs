@@ -3,7 +3,9 @@
 use crate::campaign::{attempt, explain};
 use crate::env::Run;
 use crate::fault::End::{Killed, PowerLost};
-use crate::fault::Fault::{Alone, Crash, CrashAll, CrashAt, FailSync, LoseDisk, Pace, SlowLink};
+use crate::fault::Fault::{
+    Alone, Crash, CrashAll, CrashAt, FailSync, LoseDisk, LoseTwo, Pace, SlowLink,
+};
 use crate::fault::{Step, Ways};
 use crate::plan::{Phase, Plan};
 use crate::trace::Words;
@@ -19,6 +21,14 @@ fn phase(faults_ms: u64) -> Phase {
     Phase {
         faults_ms,
         load_ms: 40,
+    }
+}
+
+/// Hardly anybody writes.
+fn idle(faults_ms: u64) -> Phase {
+    Phase {
+        faults_ms,
+        load_ms: 2_000,
     }
 }
 
@@ -62,6 +72,22 @@ fn every_member_is_replaced_in_turn() {
     let run = keeps_the_promises(&plan);
     assert_eq!((run.disks_lost, run.calms), (3, 3));
     assert!(run.installs >= 3, "{run:?}");
+}
+
+/// A member has just become a voter in place of one whose disk was lost when another loses its disk, and the rest is
+/// killed before anybody has written anything else: what is left must know who the members are.
+#[test]
+fn a_change_of_members_is_remembered_as_soon_as_it_is_synced() {
+    for seed in 0..9 {
+        let two = LoseTwo {
+            first: seed as u8,
+            second: 1 + seed as u8 / 3,
+            down_ms: 100,
+        };
+        let plan = Plan::scripted(seed, 3, &[idle(4_000)]).with(1_000, two);
+        let run = keeps_the_promises(&plan);
+        assert_eq!((run.disks_lost, run.kills), (2, 2), "{two:?}: {run:?}");
+    }
 }
 
 /// One of three is away, or hears nothing, or is not heard, for 15 s: the others go on, whoever it is.

@@ -26,6 +26,8 @@ pub struct World {
     network: Network,
     /// Pauses end by then.
     faults_end_us: u64,
+    /// Whose disks are lost next, as soon as that may be, and for how long it is down.
+    next_loss: Option<(usize, u64)>,
     /// Writes done at each member when the calm began.
     done_before: Vec<u64>,
 }
@@ -44,6 +46,7 @@ impl World {
             members,
             network: Network::new(),
             faults_end_us: 0,
+            next_loss: None,
             done_before: Vec::new(),
         };
         for at in 0..world.members.len() {
@@ -63,6 +66,7 @@ impl World {
         while let Some(event) = self.env.agenda.next(end_us) {
             self.env.run.events += 1;
             self.event(event);
+            self.lose_the_next();
         }
         if !self.plan.phases.is_empty() {
             self.look_at_the_calm();

@@ -1,14 +1,13 @@
 //! The traps of raft 0.7.0, one by one. Three cores, one step at a time.
 
 mod fail_over;
+mod members;
 mod rejoin;
 
 use std::collections::BTreeMap;
 
 use prost011::Message as _;
-use raft::eraftpb::{
-    ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Message, MessageType,
-};
+use raft::eraftpb::{ConfState, Message, MessageType};
 
 use super::*;
 use crate::consensus::applier::CheckpointMark;
@@ -340,70 +339,6 @@ fn only_a_leader_proposes_and_forwarded_proposals_are_dropped() {
         .handle(Input::Message(Box::new(proposal)));
     cluster.settle();
     assert_eq!(cluster.data(1), [b""; 0]);
-}
-
-fn change(kind: ConfChangeType, node: u64) -> ConfChangeV2 {
-    let mut single = ConfChangeSingle::default();
-    single.set_change_type(kind);
-    single.node_id = node;
-    let mut change = ConfChangeV2::default();
-    change.changes = vec![single];
-    change
-}
-
-#[test]
-fn members_change_one_at_a_time_and_joint_state_is_left() {
-    let mut cluster = Cluster::elect(&[1, 2, 3]);
-    cluster
-        .at(1)
-        .core
-        .propose_conf_change(&change(ConfChangeType::AddLearnerNode, 4))
-        .unwrap();
-    let second = cluster
-        .at(1)
-        .core
-        .propose_conf_change(&change(ConfChangeType::RemoveNode, 3));
-    assert_eq!(second, Err(ProposeError::Busy), "one at a time");
-    cluster.cut = vec![4];
-    // Node 4 is not there; what is sent to it is lost.
-    cluster
-        .nodes
-        .insert(4, Cluster::new(&[4]).nodes.remove(&4).unwrap());
-    cluster.settle();
-    assert_eq!(cluster.at(1).core.members().len(), 4);
-    let mut two = change(ConfChangeType::RemoveNode, 3);
-    two.changes
-        .extend(change(ConfChangeType::AddNode, 4).changes);
-    cluster.at(1).core.propose_conf_change(&two).unwrap();
-    cluster.settle();
-    for _ in 0..3 {
-        cluster.tick(1, 2);
-        cluster.settle();
-    }
-    let voters: Vec<u64> = cluster
-        .at(1)
-        .core
-        .members()
-        .iter()
-        .filter(|m| m.voter)
-        .map(|m| m.node)
-        .collect();
-    assert_eq!(voters, [1, 2, 4]);
-    assert!(!cluster.at(1).core.is_joint());
-    let last = cluster
-        .at(2)
-        .applied
-        .iter()
-        .rev()
-        .find_map(|entry| match &entry.data {
-            CommittedData::Conf(bytes) => Some(ConfState::decode(bytes.as_ref()).unwrap()),
-            CommittedData::Normal(_) => None,
-        });
-    assert_eq!(
-        last.unwrap().voters.len(),
-        3,
-        "the ConfState goes to the state machine"
-    );
 }
 
 fn lagging() -> (Cluster, CheckpointMark) {

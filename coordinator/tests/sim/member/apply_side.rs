@@ -156,6 +156,7 @@ impl ApplySide {
             let outcomes = match &entry.data {
                 CommittedData::Normal(data) => self.machine.apply(index, term, data).unwrap(),
                 CommittedData::Conf(conf) => {
+                    env.members_changed = env.members_changed.max(index);
                     self.machine.apply_conf(index, term, conf).unwrap();
                     Vec::new()
                 }

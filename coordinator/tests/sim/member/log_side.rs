@@ -46,6 +46,11 @@ impl LogSide {
         }
     }
 
+    /// All that it was asked to sync is synced.
+    pub fn is_idle(&self) -> bool {
+        self.busy.is_none() && self.queue.is_empty()
+    }
+
     /// The process ends in the middle of what the thread does: before some sync of it.
     pub fn interrupt(mut self, env: &mut Env, disk: &MemoryDisk) {
         let Some(work) = self.busy.take() else { return };

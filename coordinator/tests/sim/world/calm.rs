@@ -41,6 +41,7 @@ impl World {
         self.env.trace.say(now_us, || "CALM".to_owned());
         self.network.heal();
         self.network.weather = FAIR;
+        self.next_loss = None;
         for at in 0..self.members.len() {
             let member = &mut self.members[at];
             member.paused_until_us = 0;

@@ -48,6 +48,14 @@ impl World {
                 self.env.run.pauses += 1;
             }
             Fault::LoseDisk { at, down_ms } => self.lose_disk(self.place(at), down_ms),
+            Fault::LoseTwo {
+                first,
+                second,
+                down_ms,
+            } => {
+                self.lose_disk(self.place(first), down_ms);
+                self.next_loss = Some((self.place(second), down_ms));
+            }
             Fault::Rot { at, place } => self.rot(self.place(at), place),
             Fault::Bend { at } => self.bend(self.place(at)),
             other => self.change(other),
@@ -122,12 +130,20 @@ impl World {
         }
     }
 
-    /// As often as raft can bear it: while all members are who they should be. A second loss before the first member
-    /// is a voter again may leave no majority that remembers.
+    /// As often as raft can bear it: while all members are who they should be, and most of their disks say so. A second
+    /// loss before the first member is a voter again may leave no majority that remembers; one before most have synced
+    /// that it is a voter may leave some who would ask those for votes who were members before.
     fn may_lose_a_disk(&self) -> bool {
         let is_bent = |member: &Member| member.up.as_ref().is_some_and(|up| up.apply.bent);
         let is_well = |member: &Member| !member.rotten && !is_bent(member);
-        self.all_are_settled() && self.members.iter().all(is_well)
+        let changed = self.env.members_changed;
+        let remembers = |member: &&Member| {
+            let up = member.up.as_ref();
+            up.is_some_and(|up| up.apply.applied().index >= changed && up.log.is_idle())
+        };
+        self.all_are_settled()
+            && self.members.iter().all(is_well)
+            && self.members.iter().filter(remembers).count() > self.members.len() / 2
     }
 
     fn bend(&mut self, at: usize) {
@@ -163,6 +179,21 @@ impl World {
         self.end(at, End::PowerLost, down_ms, "and its disks are lost");
         let seed = self.env.chance.next();
         self.members[at].lose_disk(seed);
+    }
+
+    /// The second of two losses, and the end of all others: what was not synced by now is forgotten by everyone.
+    pub(super) fn lose_the_next(&mut self) {
+        let Some((at, down_ms)) = self.next_loss else {
+            return;
+        };
+        if self.members[at].up.is_none() || !self.may_lose_a_disk() {
+            return;
+        }
+        self.next_loss = None;
+        self.lose_disk(at, down_ms);
+        for other in (0..self.members.len()).filter(|&other| other != at) {
+            self.end(other, End::Killed, 1, "as a disk is lost");
+        }
     }
 
     fn rot(&mut self, at: usize, place: u64) {
