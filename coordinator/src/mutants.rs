@@ -52,6 +52,40 @@ mutants! {
     CacheTrusted,
     /// That a change of the members is committed is not synced.
     ChangeUnsynced,
+    /// A read does not wait for the writes of its session before it.
+    ReadOvertakesWrite,
+    /// A watch is armed some time after what was read.
+    WatchArmedLater,
+    /// Answers leave before the events of the same transaction.
+    EventAfterReply,
+    /// Now and then the events of a transaction are lost.
+    WatchDropped,
+    /// A watch that fires once stays armed.
+    OneShotTwice,
+    /// A recursive watch hears of children only.
+    RecursiveMissesGrandchildren,
+    /// Child watches that a client arms again are forgotten.
+    ReplayForgetsChildren,
+    /// The ephemerals of a session that is closed stay.
+    EphemeralsLeft,
+    /// Commands with a former attach number have effects.
+    FormerAttachAccepted,
+    /// A node out of touch with the leader goes on answering.
+    OutOfTouchAnswers,
+    /// A `multi` that fails leaves what came before the failure.
+    MultiPartly,
+    /// A sequential znode gets the number of children that are there.
+    SequenceOfChildren,
+    /// A command that failed takes no zxid.
+    FailureWithoutZxid,
+    /// Versions are not compared.
+    VersionUnchecked,
+    /// A linearizable read is answered at once.
+    LinearizableAtOnce,
+    /// A watch stream that goes on after a zxid leaves out what comes next.
+    StreamSkips,
+    /// Events tell of what the ACL hides.
+    HiddenTold,
 }
 
 #[cfg(feature = "mutants")]

@@ -19,6 +19,7 @@ use super::waiters::{Waiter, Waiters};
 use super::{Answer, ClientCounts, Closed, RequestError, Response, Work};
 use crate::consensus::{Fatal, NotDone, Unanswered};
 use crate::limits;
+use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
 use crate::state_machine::{
     Change, OpError, Outcome, Reply, SessionChange, SessionGrant, StateMachine,
@@ -62,6 +63,9 @@ pub(super) struct Shared {
     by_session: HashMap<SessionId, Arc<Core>>,
     waiters: Waiters,
     changes: broadcast::Sender<Arc<ChangeSet>>,
+    /// Watches of [`Mutant::WatchArmedLater`].
+    #[cfg(feature = "mutants")]
+    pub(super) late: Vec<(u64, String, crate::watch::WatchKind)>,
     work: mpsc::UnboundedSender<Work>,
 }
 
@@ -75,6 +79,8 @@ impl Published {
             by_session: HashMap::new(),
             waiters: Waiters::default(),
             changes: broadcast::Sender::new(limits::CHANGES_KEPT),
+            #[cfg(feature = "mutants")]
+            late: Vec::new(),
             work: work.clone(),
             state,
         };
@@ -123,8 +129,11 @@ impl Published {
             changes,
             session_change,
         } = outcome;
+        let late = mutants::is(Mutant::EventAfterReply).then(|| changes.clone());
         if !changes.is_empty() {
-            shared.fire(&changes);
+            if late.is_none() {
+                shared.fire(&changes);
+            }
             // Without a subscriber there is nobody to tell.
             let _ = shared.changes.send(Arc::new(ChangeSet { zxid, changes }));
         }
@@ -142,6 +151,13 @@ impl Published {
                 }
             }
             None => {}
+        }
+        if let Some(changes) = late {
+            shared.fire(&changes);
+        }
+        #[cfg(feature = "mutants")]
+        for (connection, path, kind) in std::mem::take(&mut shared.late) {
+            shared.watches.arm(connection, &path, kind);
         }
         match session_change {
             Some(SessionChange::Closed) => shared.end_session(session, Closed::BySession),
@@ -224,6 +240,9 @@ impl Shared {
     }
 
     fn fire(&mut self, changes: &[Change]) {
+        if mutants::is(Mutant::WatchDropped) && mutants::one_in(20) {
+            return;
+        }
         for (connection, event) in self.watches.trigger(changes) {
             if let Some(core) = self.connections.get(&connection) {
                 core.tell(event);

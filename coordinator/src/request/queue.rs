@@ -10,6 +10,8 @@
 
 use std::collections::VecDeque;
 
+use crate::mutants::{self, Mutant};
+
 /// What the head of the queue may do now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<T, R> {
@@ -61,7 +63,8 @@ impl<T, R, A> Queue<T, R, A> {
     /// Takes the first waiting request, if it may start.
     pub fn take_next(&mut self) -> Option<Next<T, R>> {
         let (kind, _, _) = self.waiting.front()?;
-        if *kind == Kind::Read && !self.in_flight.is_empty() {
+        let overtakes = mutants::is(Mutant::ReadOvertakesWrite);
+        if *kind == Kind::Read && !self.in_flight.is_empty() && !overtakes {
             return None;
         }
         let (kind, request, reply) = self.waiting.pop_front()?;

@@ -310,6 +310,11 @@ impl Shared {
             core.watches_too_much();
             return Err(OpError::TooManyWatches);
         }
+        #[cfg(feature = "mutants")]
+        if crate::mutants::is(crate::mutants::Mutant::WatchArmedLater) {
+            self.late.push((core.id, path.to_owned(), kind));
+            return Ok(());
+        }
         self.watches.arm(core.id, path, kind);
         Ok(())
     }

@@ -145,7 +145,12 @@ impl<S: Store> StateMachine<S> {
         let (origin, session) = (command.origin, command.session);
         let (result, decided) = match self.decide(Moment { zxid, time_ms }, command) {
             Ok(decided) => (Ok(decided.reply), (decided.session_change, decided.changes)),
-            Err(Failure::Op(error)) => (Err(error), (None, Vec::new())),
+            Err(Failure::Op(error)) => {
+                if mutants::is(Mutant::FailureWithoutZxid) && zxid.0 > 1 {
+                    self.meta.applied.zxid = Zxid(zxid.0 - 1);
+                }
+                (Err(error), (None, Vec::new()))
+            }
             Err(Failure::Store(error)) => return Err(error),
         };
         let (session_change, changes) = decided;

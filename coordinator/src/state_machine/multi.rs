@@ -3,6 +3,7 @@ use super::Failure;
 use super::command::Op;
 use super::outcome::{OpError, Reply};
 use super::write::Draft;
+use crate::mutants::{self, Mutant};
 use crate::storage::Store;
 
 impl<S: Store> Draft<'_, S> {
@@ -16,7 +17,9 @@ impl<S: Store> Draft<'_, S> {
             match self.perform(op) {
                 Ok(reply) => results.push(Ok(reply)),
                 Err(Failure::Op(error)) => {
-                    self.take_back(mark)?;
+                    if !mutants::is(Mutant::MultiPartly) {
+                        self.take_back(mark)?;
+                    }
                     results
                         .iter_mut()
                         .for_each(|result| *result = Ok(Reply::Done));

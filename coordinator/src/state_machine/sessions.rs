@@ -19,7 +19,7 @@ impl<S: Store> StateMachine<S> {
             .sessions
             .get(session)
             .ok_or(OpError::SessionExpired { session })?;
-        if state.attach != attach {
+        if state.attach != attach && !mutants::is(Mutant::FormerAttachAccepted) {
             return Err(OpError::SessionMoved {
                 session,
                 carried: attach,
@@ -97,7 +97,9 @@ impl<S: Store> StateMachine<S> {
             self.admit(id, attach)?;
         }
         let mut draft = Draft::new(&mut self.store, &mut self.meta, now, id, &[]);
-        draft.delete_ephemerals()?;
+        if !(mutants::is(Mutant::EphemeralsLeft) && change == SessionChange::Closed) {
+            draft.delete_ephemerals()?;
+        }
         let changes = draft.finish();
         if let Some(former) = self.sessions.remove(id) {
             self.meta.applied.digest.remove(session_part(id, &former));

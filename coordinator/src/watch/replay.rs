@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::event::{Event, EventKind, WatchKind};
 use super::table::WatchTable;
+use crate::mutants::{self, Mutant};
 use crate::tree::{Node, Zxid};
 
 /// What a client had armed, and how far it had seen.
@@ -61,7 +62,9 @@ impl<K: Ord + Copy> WatchTable<K> {
             };
         one_shot(&watches.data, WatchKind::Data, missed_data)?;
         one_shot(&watches.exists, WatchKind::Exists, missed_creation)?;
-        one_shot(&watches.child, WatchKind::Child, missed_children)?;
+        if !mutants::is(Mutant::ReplayForgetsChildren) {
+            one_shot(&watches.child, WatchKind::Child, missed_children)?;
+        }
         for path in &watches.persistent {
             self.arm(connection, path, WatchKind::Persistent);
         }

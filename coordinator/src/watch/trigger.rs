@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::event::{Event, EventKind};
 use super::table::{ByPath, Modes, ONCE, RECURSIVE, WatchTable};
+use crate::mutants::{self, Mutant};
 use crate::state_machine::{Change, ChangeKind};
 use crate::tree::path;
 
@@ -83,6 +84,9 @@ impl<K: Ord + Copy> WatchTable<K> {
         while let Some(parent) = path::parent(at) {
             let watchers = self.data.get(parent).into_iter().flatten();
             told.extend(watchers.filter(|(_, modes)| **modes & RECURSIVE != 0));
+            if mutants::is(Mutant::RecursiveMissesGrandchildren) {
+                return;
+            }
             at = parent;
         }
     }
@@ -95,7 +99,9 @@ fn fire<K: Ord + Copy>(table: &mut ByPath<K>, path: &str) -> BTreeMap<K, Modes> 
     };
     let told = watchers.clone();
     watchers.retain(|_, modes| {
-        *modes &= !ONCE;
+        if !mutants::is(Mutant::OneShotTwice) {
+            *modes &= !ONCE;
+        }
         *modes != 0
     });
     if watchers.is_empty() {

@@ -26,6 +26,7 @@ use zweig_proto::grpc::watch_response::Response as Said;
 
 use super::values;
 use crate::clock::timeout;
+use crate::mutants::{self, Mutant};
 use crate::request::{ChangeSet, Closed, EventSink, FrontDoor};
 use crate::state_machine::{Change, ChangeKind, SubtreeError, SubtreeNode};
 use crate::storage::{HistoryError, Store};
@@ -282,9 +283,13 @@ impl WatchStream {
     /// Sends what has happened since; returns the subscription to what follows.
     async fn send_history(&mut self) -> Result<broadcast::Receiver<Arc<ChangeSet>>, End> {
         loop {
+            let after = match mutants::is(Mutant::StreamSkips) {
+                true => self.ended.next(),
+                false => self.ended,
+            };
             let (past, changes) = self
                 .door
-                .read_and_follow(|state| state.store().history(self.ended, HISTORY_CHUNK));
+                .read_and_follow(|state| state.store().history(after, HISTORY_CHUNK));
             let past = past?;
             for transaction in &past {
                 self.send_transaction(transaction).await?;
