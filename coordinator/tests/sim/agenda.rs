@@ -18,6 +18,8 @@ pub enum Event {
     Fault(u32),
     /// A phase begins or ends.
     Phase(u32),
+    /// Something happens to clients.
+    Clients,
 }
 
 /// What becomes due within one member.
@@ -35,10 +37,8 @@ pub enum What {
     Flush,
     /// The log thread looks at the disk's space.
     Space,
-    /// Its clients do something.
+    /// Somebody wants to read what is newest.
     Clients,
-    /// Time for clients' deadlines and the watchman.
-    Watch,
     /// The connection to that server's process closed.
     LinkLost(u8),
     /// The stream to that server stands again.

@@ -2,24 +2,34 @@
 //!
 //! - `agreement`: all members apply the same entries and reach the same state; what was answered stays.
 //! - `promises`: what members say to each other: one vote per term, one leader per term.
-//! - `sessions`: none ends while the member that serves it may still answer its client.
+//! - `witness`: what clients did and saw, against what happened (`truth`, which `model` checks): their writes' `order`,
+//!   the `replies` of each connection and its `watches`, the `expiry` of sessions, `ephemerals`, and the search for
+//!   one `linear` order; a native watch `stream`.
 
 mod agreement;
+pub mod ephemerals;
+pub mod expiry;
+pub mod linear;
+pub mod model;
+pub mod order;
 mod promises;
-mod sessions;
+pub mod replies;
+#[cfg(test)]
+mod samples;
+pub mod stream;
+pub mod truth;
+pub mod watches;
+pub mod witness;
 
 pub use agreement::Agreement;
 pub use promises::Promises;
-pub use sessions::Sessions;
 
 use zweig_coordinator::consensus::Committed;
-use zweig_coordinator::state_machine::Outcome;
 
 #[derive(Default)]
 pub struct Checks {
     pub agreement: Agreement,
     pub promises: Promises,
-    pub sessions: Sessions,
 }
 
 impl Checks {
@@ -31,10 +41,5 @@ impl Checks {
     /// The state of a member behind `index`.
     pub fn digest(&mut self, member: u64, index: u64, digest: u64) {
         self.agreement.digest(member, index, digest);
-    }
-
-    /// A member has applied a command.
-    pub fn outcome(&mut self, outcome: &Outcome, index: u64) {
-        self.sessions.outcome(outcome, index);
     }
 }

@@ -3,6 +3,7 @@
 use crate::agenda::Agenda;
 use crate::chance::Chance;
 use crate::checks::Checks;
+use crate::checks::witness::{Seen, Witness};
 use crate::trace::{Trace, Words};
 
 pub struct Env {
@@ -10,6 +11,7 @@ pub struct Env {
     pub chance: Chance,
     pub trace: Trace,
     pub checks: Checks,
+    pub witness: Witness,
     pub run: Run,
     /// Servers of the ensemble.
     pub size: u64,
@@ -29,6 +31,7 @@ impl Env {
             chance: Chance::new(seed),
             trace: Trace::new(words),
             checks: Checks::default(),
+            witness: Witness::default(),
             run: Run::default(),
             size,
             tick_ms,
@@ -81,6 +84,7 @@ pub struct Run {
     pub terms: u64,
     pub calms: u64,
     pub layers_lost: u64,
+    pub seen: Seen,
 }
 
 impl Run {
@@ -142,5 +146,6 @@ impl Run {
         self.terms += other.terms;
         self.calms += other.calms;
         self.layers_lost += other.layers_lost;
+        self.seen.add(&other.seen);
     }
 }

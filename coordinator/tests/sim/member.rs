@@ -14,13 +14,13 @@ use zweig_coordinator::consensus::core::{Core, CoreConfig, Patience};
 use zweig_coordinator::consensus::membership::raft_id;
 use zweig_coordinator::consensus::node::{Node, NodeConfig, NodeInput, Now, Start};
 use zweig_coordinator::mutants::{self, Mutant};
-use zweig_coordinator::session::report::grace_ms;
+use zweig_coordinator::state_machine::Op;
 use zweig_coordinator::storage::raft_log::{LogError, LogOptions, MemoryDisk, RaftLog};
 use zweig_coordinator::storage::{HistoryBounds, MemoryDb, MemoryFolders, MemoryStates};
 
 use crate::agenda::{Event, What};
-use crate::clients::{Clients, SESSION_TIMEOUT_MS};
 use crate::clock::Clock;
+use crate::door::{Birth, Door};
 use crate::env::Env;
 use crate::fault::{End, Step};
 use apply_side::ApplySide;
@@ -30,8 +30,6 @@ use raft_side::RaftSide;
 pub const REPORT_PERIOD_MS: u64 = 250;
 const ELECTION_MS: u64 = 300;
 const HEARTBEAT_MS: u64 = 50;
-/// How often clients' deadlines are looked at.
-const WATCH_US: u64 = 100_000;
 /// A round of the raft thread may wait for more to come.
 const ROUND_US: u64 = 600;
 
@@ -89,7 +87,7 @@ pub struct Up {
     pub raft: RaftSide,
     pub log: LogSide,
     pub apply: ApplySide,
-    pub clients: Clients,
+    pub door: Door,
 }
 
 fn empty_states(folders: &MemoryFolders) -> MemoryStates {
@@ -136,7 +134,7 @@ impl Member {
 
     /// Writes that were done through it.
     pub fn done(&self) -> u64 {
-        self.done_before + self.up.as_ref().map_or(0, |up| up.clients.done)
+        self.done_before + self.up.as_ref().map_or(0, |up| up.apply.done)
     }
 
     /// Something of this life becomes due.
@@ -171,11 +169,18 @@ impl Member {
         };
         let core = Core::new(self.core_config(env), recovered, conf_state, applied).unwrap();
         let node = self.node(env, core, &apply, applied);
+        let birth = Birth {
+            node: self.id,
+            boot: self.boot,
+            seed: env.chance.next(),
+        };
+        let door = Door::new(&birth, apply.published(), self.now(env));
+        door.audit(self.id);
         self.up = Some(Up {
             raft: RaftSide::new(node),
             log: LogSide::new(log),
             apply,
-            clients: Clients::new(self.id, self.boot),
+            door,
         });
         let period_us = self.pace.flush_ms.max(1) * 1_000;
         let delays = [
@@ -183,7 +188,6 @@ impl Member {
             (What::Flush, period_us),
             (What::Space, 1_000_000),
             (What::Clients, 1_000 * env.load_ms),
-            (What::Watch, WATCH_US),
         ];
         for (what, us) in delays {
             let us = env.chance.below(us);
@@ -245,7 +249,7 @@ impl Member {
         self.armed = None;
         self.struck = None;
         self.paused_until_us = 0;
-        self.done_before += up.clients.done;
+        self.done_before += up.apply.done;
         up.log.interrupt(env, &self.disk);
         self.cease(env, end);
     }
@@ -305,30 +309,17 @@ impl Member {
         self.handle(env, NodeInput::Tick);
     }
 
-    /// Its clients do something.
+    /// Somebody wants to read what is newest, and to have something done.
     pub fn clients(&mut self, env: &mut Env) {
         let us = 1 + env.chance.below(2_000 * env.load_ms);
         self.later(env, us, What::Clients);
-        let now = self.now(env);
-        let Some(up) = &mut self.up else { return };
-        let in_flight = up.raft.node.in_flight();
-        let inputs = up.clients.act(env, now, in_flight);
-        inputs.into_iter().for_each(|input| self.handle(env, input));
-    }
-
-    /// Time goes by for its clients.
-    pub fn watch(&mut self, env: &mut Env) {
-        self.later(env, WATCH_US, What::Watch);
-        let (now, in_touch) = (self.now(env), self.is_in_touch(env));
+        let lowest = env.checks.agreement.answered_index;
         if let Some(up) = &mut self.up {
-            up.clients.time(env, now, in_touch);
+            up.door.read_newest(lowest);
+            if env.writes {
+                // As upkeep does, of no session; a refusal is none of its business.
+                let _ = up.door.front.propose(vec![Op::Sync]);
+            }
         }
-    }
-
-    /// Whether this member may answer its clients.
-    pub fn is_in_touch(&self, env: &Env) -> bool {
-        let grace_ms = grace_ms(u64::from(SESSION_TIMEOUT_MS));
-        let reported_ms = self.up.as_ref().and_then(|up| up.raft.node.reported_ms());
-        reported_ms.is_some_and(|reported_ms| self.now(env).ms <= reported_ms + grace_ms)
     }
 }

@@ -4,6 +4,7 @@
 mod calm;
 mod faults;
 mod links;
+mod serving;
 
 use prost011::Message as _;
 use raft::eraftpb::ConfState;
@@ -11,6 +12,8 @@ use zweig_coordinator::consensus::membership::incarnation_of;
 use zweig_coordinator::consensus::node::NodeInput;
 
 use crate::agenda::{Event, What};
+use crate::chance::Chance;
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::env::{Env, Run};
 use crate::fault::{End, Step};
@@ -24,6 +27,10 @@ pub struct World {
     env: Env,
     members: Vec<Member>,
     network: Network,
+    clients: Clients,
+    /// When the agenda will look at the clients.
+    clients_due_us: u64,
+    healed_us: u64,
     /// Pauses end by then.
     faults_end_us: u64,
     /// Whose disks are lost next, as soon as that may be, and for how long it is down.
@@ -40,7 +47,12 @@ impl World {
             Member::new(id, env.chance.next(), clock)
         });
         let members = members.collect();
+        let chance = Chance::new(env.chance.next());
+        let count = plan.size as usize * (2 + env.chance.below(3) as usize);
         let mut world = Self {
+            clients: Clients::new(count, chance),
+            clients_due_us: u64::MAX,
+            healed_us: 0,
             plan: plan.clone(),
             env,
             members,
@@ -67,9 +79,11 @@ impl World {
             self.env.run.events += 1;
             self.event(event);
             self.lose_the_next();
+            self.plan_clients();
         }
         if !self.plan.phases.is_empty() {
             self.look_at_the_calm();
+            self.env.witness.at_the_end();
         }
         let (env, mut run) = (&self.env, self.env.run.clone());
         run.trace = env.trace.hash();
@@ -77,7 +91,9 @@ impl World {
         run.entries = env.checks.agreement.last_index();
         run.answers = env.checks.agreement.answers;
         run.refusals = env.checks.agreement.refusals();
-        run.expired = env.checks.sessions.expired;
+        run.expired = env.witness.truth.expired;
+        run.seen = env.witness.seen.clone();
+        (run.seen.changes, run.seen.resumed) = self.clients.followed();
         run.terms = env.checks.promises.newest_term();
         run
     }
@@ -104,6 +120,9 @@ impl World {
                 self.fault(fault);
             }
             Event::Phase(number) => self.phase(number),
+            // What was planned before something nearer turned up is of no use any more.
+            Event::Clients if self.env.now_us() < self.clients_due_us => {}
+            Event::Clients => self.clients(),
         }
     }
 
@@ -146,10 +165,6 @@ impl World {
                 member.clients(env);
                 Ok(())
             }
-            What::Watch => {
-                member.watch(env);
-                Ok(())
-            }
             What::LinkLost(server) => {
                 let server = u64::from(server);
                 member.handle(env, NodeInput::LinkLost(server));
@@ -167,36 +182,22 @@ impl World {
         }
     }
 
-    /// Carries out what a member wants done now, and looks whether it ends.
+    /// Carries out what a member wants done now, serves its clients, and looks whether it ends.
     fn settle(&mut self, at: usize) {
         let round_due = |member: &Member| member.up.as_ref().is_some_and(|up| up.raft.due);
-        while self.members[at].struck.is_none() && round_due(&self.members[at]) {
-            let effects = self.members[at].effects(&mut self.env);
-            self.carry(at, effects);
+        loop {
+            while self.members[at].struck.is_none() && round_due(&self.members[at]) {
+                let effects = self.members[at].effects(&mut self.env);
+                self.carry(at, effects);
+            }
+            if self.members[at].struck.is_some() || !self.serve(at) {
+                break;
+            }
         }
         if let Some(armed) = self.members[at].struck {
             self.env.run.struck += 1;
             let step = armed.step;
             self.end(at, armed.end, armed.down_ms, &format!("at step {step:?}"));
-        }
-        if self.env.checks.sessions.has_news() {
-            (0..self.members.len()).for_each(|at| self.look_at_sessions(at));
-        }
-    }
-
-    /// A session that others have seen end must not be one whose member may still answer its client.
-    pub(super) fn look_at_sessions(&mut self, at: usize) {
-        let in_touch = self.members[at].is_in_touch(&self.env);
-        let member = &mut self.members[at];
-        let Some(up) = &mut member.up else { return };
-        let ended = up.clients.ended.take();
-        let Some(reported_ms) = up.raft.node.reported_ms().filter(|_| in_touch) else {
-            return;
-        };
-        for known in up.clients.session.iter().chain(&ended) {
-            if reported_ms >= known.since_ms {
-                self.env.checks.sessions.is_served(known.id, member.id);
-            }
         }
     }
 
@@ -250,6 +251,8 @@ impl World {
         }
         env.note(3, &[id, end as u64], || format!("{id}: {end:?} {why}"));
         member.end(env, end);
+        self.clients
+            .node_ends(env.agenda.now_us, at, end == End::PowerLost);
         let event = Event::Start {
             at: at as u8,
             fall: member.fall,

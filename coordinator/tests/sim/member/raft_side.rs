@@ -43,7 +43,7 @@ impl Member {
         };
         (up.raft.stirred, up.raft.due) = (false, false);
         if up.raft.node.wants_heard(now) {
-            let heard = up.clients.heard();
+            let heard = up.door.link.take_heard();
             up.raft.node.handle(now, NodeInput::Heard(heard));
         }
         up.raft.node.effects(now)
@@ -68,21 +68,24 @@ impl Member {
         if let Some(index) = effects.cut {
             up.log.queue.push_back(LogWork::Cut(index));
         }
-        for (reader, index) in effects.reads.drain(..) {
-            up.clients.read(env, reader, index);
+        env.run.reads += effects.reads.len() as u64;
+        env.run.reads_failed += effects.reads_failed.len() as u64;
+        env.run.unknown += effects.unknown.len() as u64;
+        for request in effects.not_done.iter().flat_map(|(requests, _)| requests) {
+            let refused = (self.id, self.boot, *request);
+            env.checks.agreement.not_done(refused);
         }
-        for reader in effects.reads_failed.drain(..) {
-            up.clients.read_failed(env, reader);
-        }
-        for (requests, why) in effects.not_done.drain(..) {
+        for (requests, why) in &effects.not_done {
             assert!(
-                why != NotDone::NoSpace || env.run.short > 0,
+                *why != NotDone::NoSpace || env.run.short > 0,
                 "member {}: {requests:?} are refused for want of space, and no disk was short",
                 self.id
             );
-            up.clients.not_done(env, &requests, why);
         }
-        up.clients.unknown(env, &effects.unknown);
+        up.door.link.carry(effects, up.door.published());
+        up.door
+            .link
+            .observe(&up.raft.node, self.clock.now(env.now_us()));
         if effects.drop_checkpoint
             && let Some(number) = up.raft.checkpoints.dropped()
         {
@@ -113,11 +116,16 @@ impl Member {
         }
     }
 
-    /// Whether a report was acknowledged since the last question.
-    pub fn has_news_of_touch(&mut self) -> bool {
-        let Some(up) = &mut self.up else { return false };
+    /// When the report was sent that was acknowledged since the last question, in true time.
+    pub fn news_of_touch(&mut self, env: &Env) -> Option<u64> {
+        let now = self.now(env);
+        let up = self.up.as_mut()?;
         let reported_ms = up.raft.node.reported_ms();
-        std::mem::replace(&mut up.raft.reported_ms, reported_ms) != reported_ms
+        if std::mem::replace(&mut up.raft.reported_ms, reported_ms) == reported_ms {
+            return None;
+        }
+        let ago_ms = now.ms - reported_ms?;
+        Some(env.now_us().saturating_sub(1_000 * ago_ms))
     }
 }
 

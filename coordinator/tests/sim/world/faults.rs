@@ -93,6 +93,7 @@ impl World {
                 self.members[place].disk.fail_sync_in(u32::from(nth));
             }
             Fault::Space { at, kilobytes } => {
+                self.env.witness.orders.space_was_low = true;
                 let place = self.place(at);
                 self.members[place].disk.set_capacity(kilobytes << 10);
             }

@@ -7,11 +7,13 @@ use zweig_coordinator::consensus::core::Install;
 use zweig_coordinator::consensus::membership::server_of;
 use zweig_coordinator::consensus::node::{Effects, NodeInput, PeerMessage};
 use zweig_coordinator::mutants::{self, Mutant};
+use zweig_coordinator::state_machine::{Entry, Op};
 use zweig_coordinator::storage::MemoryStore;
 
 use super::World;
 use crate::agenda::{Event, What};
 use crate::fault::{End, Step};
+use crate::member::Up;
 use crate::member::apply_side::ApplyWork;
 use crate::member::log_side::LogWork;
 use crate::member::raft_side::checkpoint_folder;
@@ -43,6 +45,7 @@ impl World {
                 return false;
             }
         }
+        self.note_expiries(at, effects);
         if !self.members[at].carry_within(&mut self.env, effects) {
             return false;
         }
@@ -63,10 +66,31 @@ impl World {
                 promises.leads(member.raft_id(), core.term());
             }
         }
-        if member.has_news_of_touch() {
-            self.look_at_sessions(at);
+        if let Some(sent_us) = member.news_of_touch(&self.env) {
+            self.env.witness.expiry.reported(at, sent_us);
         }
         true
+    }
+
+    /// A leader writes that sessions have expired.
+    fn note_expiries(&mut self, at: usize, effects: &Effects) {
+        let leads = |up: &Up| up.raft.node.core().is_leader();
+        if !self.members[at].up.as_ref().is_some_and(leads) {
+            return;
+        }
+        let entries = effects.persist.iter().flat_map(|persist| &persist.entries);
+        for entry in entries.filter(|entry| !entry.data.is_empty()) {
+            let Ok(decoded) = Entry::decode(entry.data.clone().into()) else {
+                continue;
+            };
+            for command in decoded.commands {
+                if command.op == Op::ExpireSession {
+                    let hold = (command.session.0, command.attach);
+                    let (now_us, at) = (self.env.agenda.now_us, (entry.index, entry.term));
+                    self.env.witness.expiry.proposed(now_us, at, hold);
+                }
+            }
+        }
     }
 
     fn envelope(&self, at: usize, to: u64, cargo: Cargo) -> Envelope {

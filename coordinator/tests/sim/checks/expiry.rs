@@ -1,0 +1,204 @@
+//! Sessions end in time and not before, and no client is answered by a node after others may have seen its session
+//! expire.
+//!
+//! A client is *steady* while it sends something each third of its timeout, as clients' libraries do. Only to such
+//! ones the rule of the lock is promised: one that is silent for longer knows by its own clock that it may have
+//! lost its session.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::order::Hold;
+use super::truth::Truth;
+
+/// How much later than a third of the timeout a steady client may send: it looks at its clock now and then.
+const SLACK_US: u64 = 80_000;
+/// What the clocks of two machines may differ by within one timeout, as a part of it.
+const DRIFT: u64 = 20;
+/// A silent session is gone so long after its timeout, once somebody leads.
+const EXPIRY_LAG_US: u64 = 2_000_000;
+
+#[derive(Debug)]
+struct Held {
+    node: usize,
+    timeout_us: u64,
+    sent_us: u64,
+    steady: bool,
+    /// When its node heard from it, and no acknowledged report covers that yet.
+    touched: VecDeque<u64>,
+    /// The last time of which the leader is known to have heard.
+    confirmed_us: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Expiry {
+    held: BTreeMap<Hold, Held>,
+    /// By session: when any node heard from its client last.
+    heard: BTreeMap<i64, u64>,
+    /// Entries, by index and term, that expire a session too early. A deposed leader may write such: it is wrong only
+    /// if it is committed.
+    early: BTreeMap<(u64, u64), String>,
+    pub answered_steady: u64,
+}
+
+impl Expiry {
+    /// A connection to `node` has the session from now on.
+    pub fn hold(&mut self, now_us: u64, hold: Hold, node: usize, timeout_ms: u32) {
+        let timeout_us = u64::from(timeout_ms) * 1_000;
+        let held = Held {
+            node,
+            timeout_us,
+            sent_us: now_us,
+            steady: true,
+            touched: VecDeque::new(),
+            confirmed_us: 0,
+        };
+        self.held.insert(hold, held);
+        self.heard.insert(hold.0, now_us);
+    }
+
+    /// The client sends something.
+    pub fn sent(&mut self, now_us: u64, hold: Hold) {
+        if let Some(held) = self.held.get_mut(&hold) {
+            held.steady &= now_us <= held.sent_us + held.timeout_us / 3 + SLACK_US;
+            held.sent_us = now_us;
+        }
+    }
+
+    /// Its node hears from it.
+    pub fn touched(&mut self, now_us: u64, hold: Hold) {
+        if let Some(held) = self.held.get_mut(&hold) {
+            held.touched.push_back(now_us);
+            self.heard.insert(hold.0, now_us);
+        }
+    }
+
+    /// A report that `node` sent at `sent_us` has been acknowledged.
+    pub fn reported(&mut self, node: usize, sent_us: u64) {
+        for held in self.held.values_mut().filter(|held| held.node == node) {
+            while held.touched.front().is_some_and(|&at| at < sent_us) {
+                held.confirmed_us = held.touched.pop_front().unwrap_or_default();
+            }
+        }
+    }
+
+    /// A leader asks for a session to be expired, by the entry at that index and term.
+    pub fn proposed(&mut self, now_us: u64, at: (u64, u64), hold: Hold) {
+        let Some(held) = self.held.get(&hold) else {
+            return;
+        };
+        let earliest_us = held.confirmed_us + held.timeout_us - held.timeout_us / DRIFT;
+        if held.confirmed_us > 0 && now_us < earliest_us {
+            let (session, heard_us) = (hold.0, held.confirmed_us);
+            let early = format!(
+                "session {session:#x} is expired at {now_us}, the ensemble heard from it at {heard_us}"
+            );
+            self.early.entry(at).or_insert(early);
+        }
+    }
+
+    /// An entry is applied for the first time.
+    pub fn applied(&mut self, at: (u64, u64)) {
+        if let Some(early) = self.early.remove(&at) {
+            panic!("{early}");
+        }
+    }
+
+    /// Something leaves a node for a client.
+    pub fn answered(&mut self, now_us: u64, hold: Hold, truth: &Truth) {
+        let Some(held) = self.held.get(&hold) else {
+            return;
+        };
+        let steady = held.steady && now_us <= held.sent_us + held.timeout_us / 3 + SLACK_US;
+        if !steady {
+            return;
+        }
+        self.answered_steady += 1;
+        let end = truth.life(hold.0).and_then(|life| life.end);
+        assert!(
+            end.is_none_or(|end| !end.expired || end.at_us >= now_us),
+            "session {:#x}, whose client is steady, is answered by member {} at {now_us}; {end:?}",
+            hold.0,
+            held.node + 1
+        );
+    }
+
+    /// The connection is over.
+    pub fn over(&mut self, hold: Hold) {
+        self.held.remove(&hold);
+    }
+
+    /// All faults ended at `healed_us`: who has been silent for long enough since must be gone.
+    pub fn at_the_end(&self, now_us: u64, healed_us: u64, truth: &Truth) {
+        for (session, life) in truth.living() {
+            let heard_us = self.heard.get(&session).copied().unwrap_or(0);
+            let since_us = heard_us.max(life.attached_us).max(healed_us);
+            let latest_us = since_us + u64::from(life.timeout_ms) * 1_000 + EXPIRY_LAG_US;
+            assert!(
+                now_us <= latest_us,
+                "session {session:#x} lives at {now_us}, though silent since {since_us}: {life:?}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zweig_coordinator::state_machine::Op;
+
+    use super::*;
+    use crate::checks::samples::{entry, of, open};
+
+    const HOLD: Hold = (7, 1);
+
+    fn expiry() -> Expiry {
+        let mut expiry = Expiry::default();
+        expiry.hold(0, HOLD, 0, 2_000);
+        expiry
+    }
+
+    /// Session 7 is opened, and expires at two seconds.
+    fn expired() -> Truth {
+        let mut truth = Truth::default();
+        truth.applied(0, &entry(1, vec![open(7)]));
+        truth.applied(2_000_000, &entry(2, vec![of(7, 1, Op::ExpireSession)]));
+        truth
+    }
+
+    #[test]
+    fn silence_then_expiry_is_right() {
+        let mut expiry = expiry();
+        expiry.touched(100_000, HOLD);
+        expiry.reported(0, 200_000);
+        expiry.proposed(2_100_000, (5, 1), HOLD);
+        expiry.applied((5, 1));
+        expiry.answered(2_200_000, HOLD, &expired());
+        expiry.at_the_end(9_000_000, 1_000_000, &expired());
+    }
+
+    #[test]
+    #[should_panic(expected = "the ensemble heard from it")]
+    fn an_early_expiry_is_found() {
+        let mut expiry = expiry();
+        expiry.touched(100_000, HOLD);
+        expiry.reported(0, 200_000);
+        expiry.proposed(1_500_000, (5, 1), HOLD);
+        expiry.applied((5, 2));
+        expiry.applied((5, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "whose client is steady, is answered")]
+    fn an_answer_behind_the_expiry_is_found() {
+        let mut expiry = expiry();
+        (1..5).for_each(|n| expiry.sent(n * 600_000, HOLD));
+        expiry.answered(2_500_000, HOLD, &expired());
+    }
+
+    #[test]
+    #[should_panic(expected = "though silent since")]
+    fn one_that_never_ends_is_found() {
+        let mut truth = Truth::default();
+        truth.applied(0, &entry(1, vec![open(7)]));
+        expiry().at_the_end(9_000_000, 1_000_000, &truth);
+    }
+}
