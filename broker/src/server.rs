@@ -193,10 +193,13 @@ impl Started {
         disk: Arc<dyn Disk>,
         control: &ControlPlane,
     ) -> Result<Started, RunError> {
-        let logs = Arc::new(open_logs(config, disk).await?);
         let dir = config.log_dirs[0].clone();
-        let memory = Memory::load(&**logs.disk(), &dir)?;
-        let boot_id = logs.disk().boot_id();
+        let memory = Memory::load(&*disk, &dir)?;
+        let boot_id = disk.boot_id();
+        let former_boot = memory
+            .as_ref()
+            .map_or_else(String::new, |m| m.boot_id.clone());
+        let logs = Arc::new(open_logs(config, disk, former_boot).await?);
         let intact = judge(&logs, memory.as_ref(), &boot_id);
         let stored = logs.identity()?.map(|i| (i.cluster_id, i.broker_id));
         let (wanted, connecting) = (config.clone(), ports.clone());
@@ -257,7 +260,11 @@ impl Started {
     }
 }
 
-async fn open_logs(config: &Arc<Config>, disk: Arc<dyn Disk>) -> Result<LogManager, RunError> {
+async fn open_logs(
+    config: &Arc<Config>,
+    disk: Arc<dyn Disk>,
+    former_boot: String,
+) -> Result<LogManager, RunError> {
     let defaults = LogConfig {
         producer_id_expiration_ms: config.log.producer_id_expiration_ms,
         ..LogConfig::default()
@@ -265,16 +272,15 @@ async fn open_logs(config: &Arc<Config>, disk: Arc<dyn Disk>) -> Result<LogManag
     let defaults = defaults.with_overrides(&config.topic_defaults())?;
     let dirs = config.log_dirs.clone();
     let opened =
-        blocking(move || LogManager::open(disk, &dirs, defaults, clock::wall_ms())).await?;
-    Ok(opened?)
+        blocking(move || LogManager::open(disk, &dirs, defaults, &former_boot, clock::wall_ms()));
+    Ok(opened.await??)
 }
 
 /// Whether the logs that were opened still hold all they held. One of which something may be missing speaks against
 /// all: a registration says it of the whole broker.
 fn judge(logs: &LogManager, memory: Option<&Memory>, boot_id: &str) -> Option<i64> {
     let stop = logs.previous_stop();
-    let same_boot = memory.is_some_and(|m| m.boot_id == boot_id) && !boot_id.is_empty();
-    let losses = logs.losses(same_boot);
+    let losses = logs.losses();
     for (partition, loss) in &losses {
         tracing::error!(%partition, loss, "records may be missing: this broker does not claim to be intact");
     }

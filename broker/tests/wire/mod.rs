@@ -158,6 +158,7 @@ fn services(
             zweig_broker::disk::real(),
             &[folder.to_owned()],
             defaults,
+            "",
             0,
         )
         .expect("logs"),

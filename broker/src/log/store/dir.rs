@@ -57,6 +57,8 @@ pub struct LogDir {
     _lock: Box<dyn Lock>,
     /// What the files say, in the order of `Checkpoint::ALL`.
     checkpoints: [Mutex<Offsets>; 3],
+    /// The file of recovery points was there when the directory was opened, and could be read.
+    recovery_points_known: bool,
 }
 
 impl LogDir {
@@ -68,16 +70,37 @@ impl LogDir {
             .lock(&lock_path)
             .map_err(|error| FileError::new("lock", &lock_path, error))?;
         let lock = lock.ok_or_else(|| ManagerError::Locked(path.to_owned()))?;
-        let dir = LogDir {
+        let mut dir = LogDir {
             disk,
             path: path.to_owned(),
             _lock: lock,
             checkpoints: Default::default(),
+            recovery_points_known: true,
         };
+        dir.begin_recovery_points()?;
         for checkpoint in Checkpoint::ALL {
-            *dir.checkpoint(checkpoint).lock() = dir.read(checkpoint)?;
+            let found = dir.read(checkpoint)?;
+            if checkpoint == Checkpoint::RecoveryPoints {
+                dir.recovery_points_known = found.is_some();
+            }
+            *dir.checkpoint(checkpoint).lock() = found.unwrap_or_default();
         }
         Ok(dir)
+    }
+
+    /// A directory without logs gets a file of recovery points that names none. Where there are logs and no such file it
+    /// was lost, then, and nobody knows what was flushed.
+    fn begin_recovery_points(&self) -> Result<(), FileError> {
+        let path = self.path.join(Checkpoint::RecoveryPoints.file_name());
+        let names = file::list(&*self.disk, &self.path)?;
+        let used = names
+            .iter()
+            .any(|name| names::parse_partition_folder(name).is_some());
+        if used || self.disk.exists(&path) {
+            return Ok(());
+        }
+        let text = offset_checkpoint::encode(&Offsets::new());
+        file::replace(&*self.disk, &path, text.as_bytes(), Durability::Synced)
     }
 
     /// The disk it is on.
@@ -99,6 +122,11 @@ impl LogDir {
     /// What a checkpoint says of one partition.
     pub fn offset(&self, checkpoint: Checkpoint, partition: &TopicPartition) -> Option<i64> {
         self.checkpoint(checkpoint).lock().get(partition).copied()
+    }
+
+    /// False when the recovery points were lost, and not only never written: no log is known to be unflushed then.
+    pub fn recovery_points_known(&self) -> bool {
+        self.recovery_points_known
     }
 
     /// Up to which offset a log was flushed when the checkpoint was written; 0 when unknown.
@@ -124,23 +152,31 @@ impl LogDir {
         Ok(())
     }
 
-    /// Makes sure that the checkpoint puts a log's recovery point no higher than `offset`.
-    pub fn lower_recovery_point(
+    /// Makes sure that a checkpoint puts nothing of a log higher than `offset`.
+    pub fn lower_to(
         &self,
+        checkpoint: Checkpoint,
         partition: &TopicPartition,
         offset: i64,
     ) -> Result<(), FileError> {
-        self.write(Checkpoint::RecoveryPoints, |kept| {
-            lowered(kept, partition, offset)
-        })
+        self.write(checkpoint, |kept| lowered(kept, partition, offset))
     }
 
     /// Makes sure that no checkpoint puts anything of a log higher than `offset`, where it is about to be cut.
     pub fn lower(&self, partition: &TopicPartition, offset: i64) -> Result<(), FileError> {
         for checkpoint in Checkpoint::ALL {
-            self.write(checkpoint, |kept| lowered(kept, partition, offset))?;
+            self.lower_to(checkpoint, partition, offset)?;
         }
         Ok(())
+    }
+
+    /// Notes where a log starts, whatever was noted before.
+    pub fn note_start(&self, partition: &TopicPartition, offset: i64) -> Result<(), FileError> {
+        self.write(Checkpoint::LogStarts, |kept| {
+            let mut offsets = kept.clone();
+            offsets.insert(partition.clone(), offset);
+            offsets
+        })
     }
 
     /// Makes sure that no checkpoint says anything of a partition.
@@ -159,15 +195,16 @@ impl LogDir {
         &self.checkpoints[checkpoint as usize]
     }
 
-    fn read(&self, checkpoint: Checkpoint) -> Result<Offsets, FileError> {
+    /// `None` when the file isn't there or makes no sense.
+    fn read(&self, checkpoint: Checkpoint) -> Result<Option<Offsets>, FileError> {
         let path = self.path.join(checkpoint.file_name());
         let Some(text) = file::read_text(&*self.disk, &path)? else {
-            return Ok(Offsets::new());
+            return Ok(None);
         };
-        Ok(offset_checkpoint::decode(&text).unwrap_or_else(|error| {
+        let offsets = offset_checkpoint::decode(&text).inspect_err(|error| {
             tracing::warn!(path = %path.display(), %error, "checkpoint can't be read, passed over");
-            Offsets::new()
-        }))
+        });
+        Ok(offsets.ok())
     }
 }
 

@@ -170,6 +170,7 @@ pub(crate) fn folder(bytes: &[u8]) {
     let hints = Hints {
         clean: flags & 1 != 0,
         recovery_point: if flags & 2 != 0 { choices.base() } else { 0 },
+        unsynced_lost: flags & 128 != 0,
         log_start: if flags & 4 != 0 { choices.base() } else { 0 },
         log_start_exact: flags & 8 != 0,
         high_watermark: (flags & 16 != 0).then(|| choices.base()),
@@ -204,6 +205,7 @@ pub(crate) fn folder(bytes: &[u8]) {
     let hints = Hints {
         clean: false,
         recovery_point: 0,
+        unsynced_lost: false,
         log_start: start,
         log_start_exact: false,
         high_watermark: None,

@@ -38,6 +38,7 @@ use super::recovery::Recovered;
 use super::segment::Segment;
 use crate::disk::Disk;
 
+use flush::Flushing;
 pub use read::{FileSlice, Records, TimestampOffset};
 
 type Segments = BTreeMap<i64, Arc<Segment>>;
@@ -72,7 +73,7 @@ pub struct Log {
     folder: PathBuf,
     dir: Arc<LogDir>,
     config: RwLock<Arc<LogConfig>>,
-    flushing: Mutex<()>,
+    flushing: Mutex<Flushing>,
     writer: Mutex<Writer>,
     /// By base offset, never empty.
     segments: RwLock<Segments>,
@@ -113,7 +114,7 @@ impl Log {
             folder: parts.folder,
             dir,
             config: RwLock::new(Arc::new(parts.config)),
-            flushing: Mutex::new(()),
+            flushing: Mutex::default(),
             writer: Mutex::new(Writer {
                 producers: parts.producers,
                 leaving: Vec::new(),

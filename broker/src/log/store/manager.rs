@@ -77,6 +77,8 @@ pub struct LogManager {
     dirs: Vec<Arc<LogDir>>,
     defaults: LogConfig,
     previous_stop: Stop,
+    /// No power was lost since the broker before this one: see `open`.
+    same_boot: bool,
     high_watermarks: BTreeMap<TopicPartition, i64>,
     logs: RwLock<Logs>,
     /// Serialises everything that creates, renames or removes a partition's folder.
@@ -84,21 +86,25 @@ pub struct LogManager {
 }
 
 impl LogManager {
-    /// Locks the directories and opens every log in them.
+    /// Locks the directories and opens every log in them. `former_boot` is what [`Disk::boot_id`] was for the broker that
+    /// used them before, empty if nobody knows: where it is the same still, no power was lost since.
     pub fn open(
         disk: Arc<dyn Disk>,
         dirs: &[PathBuf],
         defaults: LogConfig,
+        former_boot: &str,
         now_ms: i64,
     ) -> Result<LogManager, ManagerError> {
         if dirs.is_empty() {
             return Err(ManagerError::NoDirectory);
         }
+        let same_boot = !former_boot.is_empty() && former_boot == disk.boot_id();
         let mut manager = LogManager {
             disk,
             dirs: Vec::new(),
             defaults,
             previous_stop: Stop::Fresh,
+            same_boot,
             high_watermarks: BTreeMap::new(),
             logs: RwLock::default(),
             folders: Mutex::default(),
@@ -201,8 +207,7 @@ impl LogManager {
     }
 
     /// What speaks against these logs holding all they once held, by partition: damage, holes, folders that are gone.
-    /// `same_boot`: no power was lost since they were written, only the process may have been killed.
-    pub fn losses(&self, same_boot: bool) -> Vec<(TopicPartition, String)> {
+    pub fn losses(&self) -> Vec<(TopicPartition, String)> {
         let logs = self.logs.read();
         let damaged = logs
             .damaged
@@ -228,7 +233,7 @@ impl LogManager {
                 hole: log.recovered().hole.filter(|_| !compacted(log)),
                 ..*log.recovered()
             };
-            Some((partition.clone(), recovered.loss(same_boot)?))
+            Some((partition.clone(), recovered.loss(self.same_boot)?))
         });
         damaged.chain(gone).chain(open).collect()
     }
@@ -338,6 +343,7 @@ impl LogManager {
                 let hints = Hints {
                     clean: true,
                     recovery_point: point,
+                    unsynced_lost: false,
                     log_start: log.log_start_offset(),
                     log_start_exact: false,
                     high_watermark: None,
@@ -400,6 +406,7 @@ fn load_again(
     let hints = Hints {
         clean: false,
         recovery_point: dir.recovery_point(partition),
+        unsynced_lost: false,
         log_start: log_start.unwrap_or(0),
         log_start_exact: log_start.is_some(),
         high_watermark: None,

@@ -1,20 +1,24 @@
 //! Opening a partition's folder: after a clean stop, a crash, or Kafka.
 //!
 //! After an unclean stop every batch from the segment that holds the recovery point on is read and
-//! its checksum compared, and the indexes are written anew. What ends the log:
+//! its checksum compared, the indexes are written anew, and what is kept is written again and synced
+//! (`secure`) before anyone relies on it. What ends the log is decided by the recovery point (`check`):
 //!
-//! - a batch cut off or garbled *at the end* is a torn write: it is cut away;
-//! - one with a good batch behind it, or one below the recovery point (so it was on disk once), is
-//!   damage. Cutting there could lose acknowledged records, so the log is not opened: the answer is
+//! - below it everything was on the disk once: a batch cut off or garbled, a segment missing, or an end
+//!   there is damage. Cutting could lose acknowledged records, so the log is not opened: the answer is
 //!   `OpenError::Damaged`, until someone who knows a peer with the rest asks for the cut;
-//! - the same goes for a log that ends below its recovery point.
+//! - at or above it a loss of power leaves any part of what was written: the log is cut at the first batch
+//!   or segment that isn't there, as at a torn end, whatever stands behind;
+//! - where no power was lost, or nobody knows how far the log was flushed, only what has no good batch
+//!   behind it is a torn write. Else it is damage, there too.
 //!
-//! A hole between two segments is told in `Recovered`: compaction leaves such holes too, so whoever
-//! knows the topic's settings judges it.
+//! A hole between two segments that is not cut is told in `Recovered`: compaction leaves such holes too, so
+//! whoever knows the topic's settings judges it.
 //!
 //! What is cut is said in `Recovered` and in the broker's own log, loudly where the high watermark's
 //! checkpoint says that others had it. `scan` passes over one segment, `sweep` tidies up the files.
 
+mod check;
 mod scan;
 mod sweep;
 
@@ -24,7 +28,7 @@ use std::sync::Arc;
 
 use super::super::TopicPartition;
 use super::super::config::LogConfig;
-use super::super::error::{FileError, LogError, OpenError, ReadError};
+use super::super::error::{FileError, OpenError, ReadError};
 use super::super::format::{leader_epoch_checkpoint, names, partition_metadata};
 use super::super::leader_epoch::{EpochEntry, LeaderEpochs};
 use super::dir::LogDir;
@@ -33,18 +37,21 @@ use super::log::rebuild;
 use super::log::{Log, Parts};
 use super::segment::{Found, Segment};
 use crate::disk::Disk;
-use scan::Pass;
 
 /// What the caller knows of the log from the directory's checkpoints.
 #[derive(Debug, Clone, Copy)]
 pub struct Hints {
     /// The last stop flushed and closed everything.
     pub clean: bool,
-    /// Up to this offset the log was on disk.
+    /// Up to this offset the log was on disk; 0 when unknown.
     pub recovery_point: i64,
+    /// Any part of what lies above the recovery point may be gone: power was lost or may have been, and the
+    /// recovery point is known.
+    pub unsynced_lost: bool,
     /// First offset that may be read.
     pub log_start: i64,
-    /// No segment was deleted since `log_start` was noted: a first segment behind it means that one is missing.
+    /// No segment above the recovery point was deleted since `log_start` was noted, and none at all before a clean
+    /// stop: a first segment behind it means that one is missing.
     pub log_start_exact: bool,
     /// The high watermark's checkpoint, if there is one.
     pub high_watermark: Option<i64>,
@@ -63,6 +70,12 @@ pub struct Recovered {
     pub bytes_cut: u64,
     /// What was cut off began with a batch that was all there, and garbled: no killed process leaves that.
     pub garbled_end: bool,
+    /// Offsets from the first that was not there to the last good batch behind it: cut away, for having been above the
+    /// recovery point when power was lost.
+    pub cut_behind_hole: Option<(i64, i64)>,
+    /// Offsets that were flushed and that no segment holds, in front of the first one. Retention on a full disk leaves
+    /// that, or damage.
+    pub front_gone: Option<(i64, i64)>,
     /// The log's end was below the high watermark's checkpoint: records that others may have.
     pub below_high_watermark: bool,
     /// The first range of offsets between two segments that no segment holds.
@@ -77,6 +90,17 @@ impl Recovered {
         }
         if let Some((from, to)) = self.hole {
             return Some(format!("no segment holds the offsets {from}..{to}"));
+        }
+        if let Some((from, to)) = self.front_gone {
+            return Some(format!(
+                "nothing says that the offsets {from}..{to} were deleted"
+            ));
+        }
+        if let Some((from, to)) = self.cut_behind_hole {
+            // Most likely they were never synced. But the recovery point's checkpoint lags behind, so they may have been.
+            return Some(format!(
+                "the offsets {from}..{to}, with a hole in them, were cut"
+            ));
         }
         // After a power cut a garbled end is a torn write.
         (self.garbled_end && same_boot).then(|| "its last batch was garbled".to_owned())
@@ -127,6 +151,9 @@ pub(super) fn load(
     let flushed = if hints.clean {
         end
     } else {
+        // As the checkpoint says, though the hints may say less where damage is to be cut.
+        let flushed = dir.recovery_point(partition).max(hints.recovery_point);
+        loader.secure(flushed.min(end))?;
         hints.recovery_point.min(end)
     };
     let parts = Parts {
@@ -143,7 +170,15 @@ pub(super) fn load(
         segments: loader.segments,
         config,
     };
-    Ok(Log::assemble(parts, dir, now_ms))
+    let log = Log::assemble(parts, dir, now_ms);
+    match log.flush() {
+        // The leader epochs found no room. Nothing counts as flushed until they do.
+        Err(error) if error.no_space().is_some() => {
+            tracing::warn!(%partition, %error, "what was recovered is not flushed yet");
+        }
+        flushed => flushed?,
+    }
+    Ok(log)
 }
 
 /// The topic id in a partition's folder, if it has one.
@@ -206,177 +241,21 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Looks at every segment, at its batches where need be; returns the end of the log.
-    fn check_segments(&mut self) -> Result<i64, OpenError> {
-        let all: Vec<Arc<Segment>> = self.segments.values().cloned().collect();
-        let unflushed = all
-            .iter()
-            .rposition(|segment| segment.base_offset() <= self.hints.recovery_point)
-            .unwrap_or(0);
-        let mut end = self.hints.log_start;
-        for (at, segment) in all.iter().enumerate() {
-            let known = at > 0 || self.hints.log_start_exact;
-            // What lies before the start may be gone in parts: a deletion that was interrupted.
-            let hole = known && segment.base_offset() > end.max(self.hints.log_start);
-            if hole && self.is_cut_at_hole(end, &all[at..])? {
-                break;
-            }
-            if at > 0 && segment.base_offset() < end && self.is_cut_at_overlap(end, &all[at..])? {
-                break;
-            }
-            let next = all.get(at + 1).map(|next| next.base_offset());
-            let unclean = !self.hints.clean && at >= unflushed;
-            if unclean && at == unflushed {
-                let base = segment.base_offset();
-                self.epochs.iter_mut().for_each(|epochs| {
-                    epochs.truncate_end(base);
-                });
-            }
-            let pass = match scan::glance(segment, next)? {
-                Some(glance) if !unclean => {
-                    end = glance;
-                    continue;
-                }
-                _ => scan::pass(segment, self.config.index_interval_bytes)?,
+    /// Writes what was kept above the recovery point again, so that the sync which follows really writes it. It was read
+    /// from the page cache, and after a sync that failed that may show as written what the disk does not have; another
+    /// sync would say that all is well. In place, as it is the same bytes: whatever an interruption leaves is right.
+    fn secure(&self, recovery_point: i64) -> Result<(), OpenError> {
+        let floor = self.segments.range(..=recovery_point).next_back();
+        let low = floor.map_or(i64::MIN, |(&base, _)| base);
+        for (&base, segment) in self.segments.range(low..) {
+            let from = match segment.find(recovery_point.max(base)) {
+                Ok(found) => found.map(|found| found.position),
+                Err(error) => return Err(self.unreadable(base, error)),
             };
-            self.recovered.segments_checked += usize::from(unclean);
-            self.recovered.indexes_rebuilt += usize::from(!unclean);
-            end = pass.next_offset;
-            if pass.damage.is_some() {
-                self.judge(segment, &pass, &all[at + 1..])?;
-            }
-            self.adopt(segment, &pass)?;
-            if !unclean {
-                // What is below the recovery point is only glanced at, next time too.
-                segment.sync().map_err(LogError::Fatal)?;
-            }
-            if pass.damage.is_some() {
-                self.cut(segment, &pass, &all[at + 1..])?;
-                break;
+            if let Some(from) = from {
+                segment.write_again(from)?;
             }
         }
-        Ok(end)
-    }
-
-    /// Notes that segments are missing before `behind`; true when they are all removed for that, or because there is
-    /// no good batch behind the hole, as a power cut leaves what was never flushed.
-    fn is_cut_at_hole(&mut self, end: i64, behind: &[Arc<Segment>]) -> Result<bool, OpenError> {
-        let mut torn = !self.hints.clean && end >= self.hints.recovery_point;
-        for segment in behind {
-            torn = torn && !scan::begins_well(segment)?;
-        }
-        if !torn && !self.hints.cut_damage {
-            let to = behind[0].base_offset();
-            self.recovered.hole.get_or_insert((end, to));
-            return Ok(false);
-        }
-        self.cut_segments(end, behind, "log was cut where segments are missing")?;
-        Ok(true)
-    }
-
-    /// A segment that begins before the one before it ends: one of them is from before a truncation.
-    fn is_cut_at_overlap(&mut self, end: i64, behind: &[Arc<Segment>]) -> Result<bool, OpenError> {
-        let base = behind[0].base_offset();
-        if !self.hints.cut_damage {
-            let reason = format!("a segment begins at {base}, before the end of the one before it");
-            return Err(self.damaged(end, &reason));
-        }
-        self.cut_segments(end, behind, "log was cut where segments overlap")?;
-        Ok(true)
-    }
-
-    fn cut_segments(
-        &mut self,
-        end: i64,
-        behind: &[Arc<Segment>],
-        what: &str,
-    ) -> Result<(), OpenError> {
-        self.recovered.bytes_cut = self.remove(behind)?;
-        let bytes_cut = self.recovered.bytes_cut;
-        tracing::warn!(partition = %self.partition, end_offset = end, bytes_cut, "{what}");
-        Ok(())
-    }
-
-    /// Removes segments, the last one first, durably: what comes back would be taken for a part of what is written
-    /// since. Returns their bytes.
-    fn remove(&mut self, segments: &[Arc<Segment>]) -> Result<u64, OpenError> {
-        let mut bytes = 0;
-        for segment in segments.iter().rev() {
-            bytes += segment.size();
-            segment.remove()?;
-            self.segments.remove(&segment.base_offset());
-        }
-        if !segments.is_empty() {
-            file::sync_folder(&**self.disk, self.folder)?;
-        }
-        Ok(bytes)
-    }
-
-    /// May the log be cut at this damage?
-    fn judge(
-        &self,
-        segment: &Segment,
-        pass: &Pass,
-        behind: &[Arc<Segment>],
-    ) -> Result<(), OpenError> {
-        let Some(damage) = pass.damage.as_ref().filter(|_| !self.hints.cut_damage) else {
-            return Ok(());
-        };
-        let reason = &damage.reason;
-        // What was flushed below the start offset was all deleted since.
-        let flushed_any = self.hints.recovery_point > self.hints.log_start;
-        let flushed =
-            self.hints.clean || (flushed_any && pass.next_offset < self.hints.recovery_point);
-        if flushed {
-            let point = self.hints.recovery_point;
-            let reason = format!("{reason}, but all up to {point} was flushed");
-            return Err(self.damaged(pass.next_offset, &reason));
-        }
-        let mut good_behind = damage.whole_batch || scan::good_batch_behind(segment, pass)?;
-        for later in behind {
-            good_behind |= scan::begins_well(later)?;
-        }
-        if good_behind {
-            let reason = format!("{reason}, with good batches behind it");
-            return Err(self.damaged(pass.next_offset, &reason));
-        }
-        Ok(())
-    }
-
-    fn adopt(&mut self, segment: &Segment, pass: &Pass) -> Result<(), OpenError> {
-        segment.rebuild_indexes(
-            &pass.offsets,
-            &pass.timestamps,
-            pass.largest_timestamp,
-            pass.first_timestamp_ms,
-        )?;
-        for epoch in &pass.epochs {
-            if let Some(epochs) = &mut self.epochs {
-                note(epochs, *epoch);
-            }
-        }
-        Ok(())
-    }
-
-    fn cut(
-        &mut self,
-        segment: &Segment,
-        pass: &Pass,
-        behind: &[Arc<Segment>],
-    ) -> Result<(), OpenError> {
-        let bytes_cut = segment.size() - pass.end_position + self.remove(behind)?;
-        self.recovered.garbled_end = pass.damage.as_ref().is_some_and(|damage| !damage.cut_off);
-        segment.cut(pass.end_position, pass.next_offset)?;
-        segment.sync().map_err(LogError::Fatal)?;
-        segment.set_timestamps(pass.first_timestamp_ms, pass.largest_timestamp);
-        self.recovered.bytes_cut = bytes_cut;
-        tracing::warn!(
-            partition = %self.partition,
-            end_offset = pass.next_offset,
-            bytes_cut,
-            damage = ?pass.damage,
-            "torn end of the log was cut away"
-        );
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use super::super::format::time_index::TimestampEntry;
 use super::file;
 use super::offset_index::OffsetIndex;
 use super::time_index::TimeIndex;
-use super::window::{HEADERS_CHUNK, ScanError, Window};
+use super::window::{FILE_CHUNK, HEADERS_CHUNK, ScanError, Window};
 use crate::disk::{Disk, DiskFile, Open};
 
 /// Stands for a segment without a timestamp.
@@ -398,6 +398,22 @@ impl Segment {
         if largest.timestamp_ms > progress.largest_timestamp.timestamp_ms {
             progress.largest_timestamp = largest;
         }
+    }
+
+    /// Writes the file's bytes from a position on again, as they are: none of them counts as written before.
+    pub fn write_again(&self, from: u64) -> Result<(), FileError> {
+        let failed = |error| FileError::new("rewrite", self.path(names::LOG), error);
+        let mut window = self.window(u64::MAX, FILE_CHUNK);
+        let mut position = from;
+        while position < window.end() {
+            let bytes = window.bytes(position, FILE_CHUNK).map_err(failed)?;
+            if bytes.is_empty() {
+                return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.file.write_all_at(bytes, position).map_err(failed)?;
+            position += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     /// Waits until the disk has the log file and the indexes.

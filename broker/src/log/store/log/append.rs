@@ -10,6 +10,7 @@ use super::super::super::format::time_index::TimestampEntry;
 use super::super::super::producer_state::{Prepared, Source, Update};
 use super::super::super::validator::{self, CheckedBatch};
 use super::super::super::{AppendOrigin, Appended};
+use super::super::dir::Checkpoint;
 use super::super::segment::{NO_TIMESTAMP, Piece, Segment};
 use super::{Log, Writer};
 
@@ -191,6 +192,16 @@ impl Log {
         let end = self.log_end_offset();
         if old.base_offset() == base_offset {
             return Ok(old);
+        }
+        if self
+            .dir
+            .offset(Checkpoint::LogStarts, &self.partition)
+            .is_none()
+        {
+            // From now on the first segment can be missed where a later one is there, so it has to be known where the log
+            // starts.
+            let start = self.log_start_offset();
+            self.dir.note_start(&self.partition, start)?;
         }
         old.close_index()?;
         self.folder_dirty

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::super::super::error::{FileError, LogError, ReadError};
 use super::super::super::producer_state::ProducerTable;
 use super::super::super::retention::{self, SegmentFacts};
+use super::super::dir::Checkpoint;
 use super::super::file;
 use super::super::segment::Segment;
 use super::{Log, Writer, rebuild};
@@ -15,7 +16,11 @@ impl Log {
     /// leader doesn't have. A batch that only begins below the offset goes too. False when the log
     /// ends there already.
     pub fn truncate_to(&self, offset: i64) -> Result<bool, LogError> {
-        let _no_flush = self.flushing.lock();
+        let mut no_flush = self.flushing.lock();
+        no_flush.attempt(|| self.truncate(offset))
+    }
+
+    fn truncate(&self, offset: i64) -> Result<bool, LogError> {
         let mut writer = self.writer.lock();
         self.check_open(&writer)?;
         if offset >= self.log_end_offset() {
@@ -61,10 +66,12 @@ impl Log {
     /// Drops every record; the next one gets `offset`: what a follower does when its leader no longer
     /// has what follows the follower's end.
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
-        let _no_flush = self.flushing.lock();
-        let mut writer = self.writer.lock();
-        self.check_open(&writer)?;
-        self.start_over(&mut writer, offset)
+        let mut no_flush = self.flushing.lock();
+        no_flush.attempt(|| {
+            let mut writer = self.writer.lock();
+            self.check_open(&writer)?;
+            self.start_over(&mut writer, offset)
+        })
     }
 
     /// Records below `offset` may no longer be read, and go with their segments. False when the log
@@ -107,7 +114,7 @@ impl Log {
         Ok(count)
     }
 
-    /// Deletes the segments that lie before the start. Files are renamed now and removed
+    /// Deletes the segments that lie before the start, once that is on disk. Files are renamed now and removed
     /// `file.delete.delay.ms` later, by `remove_due`. Returns how many segments.
     pub fn delete_passed(&self, now_ms: i64) -> Result<usize, LogError> {
         let due_ms = now_ms.saturating_add(self.config().file_delete_delay_ms);
@@ -115,7 +122,11 @@ impl Log {
         self.check_open(&writer)?;
         let (facts, start) = (self.facts(), self.log_start_offset());
         let closed = &facts[..facts.len() - 1];
-        let passed = closed.iter().take_while(|one| one.next_offset <= start);
+        if closed.first().is_none_or(|one| one.next_offset > start) {
+            return Ok(0);
+        }
+        let until = self.deletable_until(start)?;
+        let passed = closed.iter().take_while(|one| one.next_offset <= until);
         let mut count = 0;
         for gone in passed {
             let segment = self.segments.write().remove(&gone.base_offset);
@@ -126,6 +137,22 @@ impl Log {
             }
         }
         Ok(count)
+    }
+
+    /// Up to where segments may go: to the start that is on disk. Where a full disk has no room for that, to the recovery
+    /// point that is: a first segment behind both would look as if those before it had been lost with the power.
+    fn deletable_until(&self, start: i64) -> Result<i64, LogError> {
+        let noted = self.dir.offset(Checkpoint::LogStarts, &self.partition);
+        if noted.is_some_and(|noted| noted >= start) {
+            return Ok(start);
+        }
+        match self.dir.note_start(&self.partition, start) {
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(partition = %self.partition, %error, "log start not written before segments go");
+                Ok(start.min(self.dir.recovery_point(&self.partition)))
+            }
+            noted => Ok(noted.map(|()| start)?),
+        }
     }
 
     /// Removes files that retention renamed long enough ago.
@@ -177,8 +204,14 @@ impl Log {
     fn start_over(&self, writer: &mut Writer, offset: i64) -> Result<(), LogError> {
         // Nothing is left in between, wherever the log was flushed to.
         self.flushed.store(0, Ordering::Release);
-        self.dir.lower(&self.partition, offset)?;
-        self.dir.lower_recovery_point(&self.partition, 0)?;
+        self.dir
+            .lower_to(Checkpoint::HighWatermarks, &self.partition, offset)?;
+        self.dir
+            .lower_to(Checkpoint::RecoveryPoints, &self.partition, 0)?;
+        if offset >= self.first_base() {
+            // What is there now lies below it then. On a full disk it is this that finds no room, with nothing gone yet.
+            self.dir.note_start(&self.partition, offset)?;
+        }
         self.remove_snapshots(|_| true)?;
         let fresh = self.replace_all_segments(offset)?;
         fresh.sync().map_err(LogError::Fatal)?;
@@ -194,12 +227,15 @@ impl Log {
         Ok(())
     }
 
-    fn replace_all_segments(&self, offset: i64) -> Result<Arc<Segment>, FileError> {
+    fn replace_all_segments(&self, offset: i64) -> Result<Arc<Segment>, LogError> {
         let mut segments = self.segments.write();
         // Last first: a crash in between leaves a log that merely ends earlier.
         for segment in segments.values().rev() {
             segment.remove()?;
         }
+        // Before a start below them is noted: records behind it would look as if those in front of them were missing.
+        self.sync_names()?;
+        self.dir.note_start(&self.partition, offset)?;
         let fresh = Arc::new(Segment::open(self.dir.disk(), &self.folder, offset, 0)?);
         segments.clear();
         segments.insert(offset, Arc::clone(&fresh));

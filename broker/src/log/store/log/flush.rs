@@ -11,6 +11,29 @@ use super::super::file::{self, Durability};
 use super::super::segment::Segment;
 use super::Log;
 
+/// Held while the log is made durable.
+#[derive(Debug, Default)]
+pub(super) struct Flushing {
+    /// A sync that failed. The system tells it once: whoever waited for the lock meanwhile would sync again, hear that all
+    /// is well, and acknowledge what the disk doesn't have.
+    failed: Option<LogError>,
+}
+
+impl Flushing {
+    /// Does what syncs, unless that failed before.
+    pub(super) fn attempt<T>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        work().inspect_err(|error| {
+            self.failed = Some(error.clone()).filter(LogError::is_fatal);
+        })
+    }
+}
+
 impl Log {
     /// Waits until everything appended before the call is on disk. A failed fsync is fatal, whatever
     /// it was: what the page cache holds may differ from the disk from then on.
@@ -44,17 +67,21 @@ impl Log {
     }
 
     fn flush_to(&self, end: i64) -> Result<(), LogError> {
-        let _one_at_a_time = self.flushing.lock();
+        let mut flushing = self.flushing.lock();
         if self.recovery_point() >= end {
             return Ok(());
         }
-        self.make_durable(end)
+        flushing.attempt(|| self.make_durable(end))
     }
 
     /// As `flush`, and what stands beside the records too: the last index entries, a snapshot's name.
     pub(super) fn flush_all(&self) -> Result<(), LogError> {
-        let _one_at_a_time = self.flushing.lock();
-        self.make_durable(self.log_end_offset())
+        let mut flushing = self.flushing.lock();
+        flushing.attempt(|| {
+            // Though it may hold no record: what an append left that was taken back would be found behind a clean stop.
+            self.active().sync().map_err(LogError::Fatal)?;
+            self.make_durable(self.log_end_offset())
+        })
     }
 
     fn make_durable(&self, end: i64) -> Result<(), LogError> {

@@ -103,6 +103,7 @@ pub(crate) fn hints(clean: bool) -> Hints {
     Hints {
         clean,
         recovery_point: 0,
+        unsynced_lost: false,
         log_start: 0,
         log_start_exact: false,
         high_watermark: None,

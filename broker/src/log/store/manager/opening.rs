@@ -50,8 +50,9 @@ impl LogManager {
             let hints = Hints {
                 clean,
                 recovery_point: dir.recovery_point(&partition),
+                unsynced_lost: !self.same_boot && dir.recovery_points_known(),
                 log_start: starts.get(&partition).copied().unwrap_or(0).max(0),
-                log_start_exact: clean && starts.contains_key(&partition),
+                log_start_exact: starts.contains_key(&partition),
                 high_watermark: marks.get(&partition).copied(),
                 cut_damage: false,
             };

@@ -26,7 +26,7 @@ impl Broker {
     }
 
     fn open(&self) -> LogManager {
-        LogManager::open(real(), &self.dirs, small(), NOW).unwrap()
+        LogManager::open(real(), &self.dirs, small(), &real().boot_id(), NOW).unwrap()
     }
 
     fn text(&self, name: &str) -> String {
@@ -128,12 +128,12 @@ fn checkpoints_are_kafkas_text() {
 fn a_directory_has_one_user() {
     let broker = Broker::new(2);
     let manager = broker.open();
-    let again = LogManager::open(real(), &broker.dirs[1..], small(), NOW);
+    let again = LogManager::open(real(), &broker.dirs[1..], small(), &real().boot_id(), NOW);
     assert!(matches!(again, Err(ManagerError::Locked(_))));
     drop(manager);
     broker.open();
     assert!(matches!(
-        LogManager::open(real(), &[], small(), NOW),
+        LogManager::open(real(), &[], small(), &real().boot_id(), NOW),
         Err(ManagerError::NoDirectory)
     ));
 }
@@ -178,7 +178,7 @@ fn partitions_go_where_the_fewest_are() {
     drop(manager);
     let copy = broker.dirs[1].join("orders-0");
     fs::create_dir_all(copy).unwrap();
-    let twice = LogManager::open(real(), &broker.dirs, small(), NOW);
+    let twice = LogManager::open(real(), &broker.dirs, small(), &real().boot_id(), NOW);
     assert!(
         matches!(twice, Err(ManagerError::Twice { .. })),
         "{twice:?}"
@@ -273,7 +273,7 @@ fn losses_are_told() {
     for partition in 0..5 {
         append(&create(&manager, partition), 20);
     }
-    assert!(manager.losses(true).is_empty());
+    assert!(manager.losses().is_empty());
     manager.shutdown_clean(1).unwrap();
     drop(manager);
     let folder = |partition| broker.dirs[0].join(format!("orders-{partition}"));
@@ -289,7 +289,7 @@ fn losses_are_told() {
     fs::remove_file(&logs(2)[1]).unwrap();
     fs::remove_file(&logs(3)[0]).unwrap();
     let manager = broker.open();
-    let losses = manager.losses(true);
+    let losses = manager.losses();
     let lost: BTreeMap<i32, &str> = losses
         .iter()
         .map(|(name, loss)| (name.partition, loss.as_str()))

@@ -1,9 +1,13 @@
 //! Passing over a segment: every batch, or just enough to trust it.
 
+use std::sync::Arc;
+
 use super::super::super::error::FileError;
 use super::super::super::format::names;
 use super::super::super::format::offset_index::OffsetPosition;
-use super::super::super::format::record_batch::{BatchError, HEADER_SIZE, Header, MAGIC};
+use super::super::super::format::record_batch::{
+    BatchError, HEADER_SIZE, Header, MAGIC, MAGIC_END,
+};
 use super::super::super::format::time_index::TimestampEntry;
 use super::super::super::leader_epoch::EpochEntry;
 use super::super::segment::{NO_TIMESTAMP, Segment};
@@ -207,36 +211,85 @@ pub fn begins_well(segment: &Segment) -> Result<bool, FileError> {
     }
 }
 
-/// True when somewhere behind the damage stands a batch with a right checksum whose offset could
-/// follow. Every byte may be its first, as the damaged batch's length can't be trusted.
-pub fn good_batch_behind(segment: &Segment, pass: &Pass) -> Result<bool, FileError> {
+/// Good batches behind a place where the log breaks off.
+#[derive(Debug, Default)]
+pub struct Behind {
+    /// The offset that follows the last one that was found; `None` when there is none.
+    pub end: Option<i64>,
+    /// Bytes of which checksums were computed to find out.
+    pub checked: u64,
+}
+
+impl Behind {
+    /// Looks at the segments that follow, too.
+    pub fn and_segments(mut self, behind: &[Arc<Segment>]) -> Result<Behind, FileError> {
+        for segment in behind {
+            if begins_well(segment)? {
+                let mut window = segment.window(u64::MAX, HEADERS_CHUNK);
+                self.end = self.end.max(next_offset(&mut window));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Bytes whose checksums `behind` computes at most, for each byte that it looks at. Batches that follow each other
+/// take one; what takes more was made to.
+const CHECKED_PER_BYTE: u64 = 4;
+
+/// Looks for batches with right checksums behind the damage whose offsets could follow. Every byte may be the first of
+/// one, as the damaged batch's length can't be trusted. Bytes that look like very many large batches, none of which is
+/// one, count as a good batch that begins with the damage: nobody has to read them all.
+pub fn behind(segment: &Segment, pass: &Pass) -> Result<Behind, FileError> {
+    if pass.damage.as_ref().is_some_and(|one| one.whole_batch) {
+        return Ok(Behind {
+            end: Some(pass.next_offset),
+            checked: 0,
+        });
+    }
     let mut window = segment.window(u64::MAX, FILE_CHUNK);
     let mut bodies = segment.window(u64::MAX, FILE_CHUNK);
     let end = window.end();
     let mut position = pass.end_position + 1;
+    let most = (end - pass.end_position).saturating_mul(CHECKED_PER_BYTE);
+    let mut found = Behind::default();
     while position + HEADER_SIZE as u64 <= end {
-        let available = (end - position).min(FILE_CHUNK as u64) as usize;
         let bytes = window
-            .bytes(position, available)
+            .bytes(position, FILE_CHUNK)
             .map_err(|error| FileError::new("read", "log segment", error))?;
         if bytes.len() < HEADER_SIZE {
             break;
         }
         let starts = bytes.len() - HEADER_SIZE + 1;
-        for at in 0..starts {
-            if bytes[at + 16] != MAGIC as u8 {
-                continue;
-            }
-            let Ok(header) = Header::parse(&bytes[at..]) else {
+        let mut at = 0;
+        while at < starts {
+            let here = position + at as u64;
+            let header = candidate(&bytes[at..])
+                .filter(|header| plausible(header, segment, pass))
+                .filter(|header| here + header.size() as u64 <= end);
+            at += 1;
+            let Some(header) = header else {
                 continue;
             };
-            if plausible(&header, segment, pass) && good_at(&mut bodies, position + at as u64) {
-                return Ok(true);
+            let size = header.size();
+            if found.checked + size as u64 > most {
+                found.end = found.end.max(Some(pass.next_offset));
+                return Ok(found);
+            }
+            found.checked += size as u64;
+            if good_at(&mut bodies, here)? {
+                found.end = found.end.max(Some(header.next_offset()));
+                at += size - 1;
             }
         }
-        position += starts as u64;
+        position += at as u64;
     }
-    Ok(false)
+    Ok(found)
+}
+
+fn candidate(bytes: &[u8]) -> Option<Header> {
+    let magic = bytes[MAGIC_END - 1] == MAGIC as u8;
+    magic.then(|| Header::parse(bytes).ok()).flatten()
 }
 
 fn plausible(header: &Header, segment: &Segment, pass: &Pass) -> bool {
@@ -245,8 +298,12 @@ fn plausible(header: &Header, segment: &Segment, pass: &Pass) -> bool {
         && header.record_count >= 0
 }
 
-fn good_at(window: &mut Window, position: u64) -> bool {
-    matches!(window.batch(position), Ok(Some(_)))
+fn good_at(window: &mut Window, position: u64) -> Result<bool, FileError> {
+    match window.batch(position) {
+        Ok(batch) => Ok(batch.is_some()),
+        Err(ScanError::Batch { .. }) => Ok(false),
+        Err(ScanError::Io(error)) => Err(FileError::new("read", "log segment", error)),
+    }
 }
 
 /// The offset that follows the last batch of a file, by its headers alone.
@@ -258,4 +315,67 @@ pub fn next_offset(window: &mut Window) -> Option<i64> {
         next = Some(header.next_offset());
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::format::record_batch::tests::Batch;
+    use super::*;
+    use crate::disk::MemoryDisk;
+    use std::path::Path;
+
+    /// A segment that begins with a batch whose checksum is wrong, and goes on with these bytes.
+    fn damaged(behind: &[u8]) -> (Segment, Pass) {
+        let disk = MemoryDisk::new(1).shared();
+        disk.create_dir_all(Path::new("/t")).unwrap();
+        let segment = Segment::open(&disk, Path::new("/t"), 0, 0).unwrap();
+        let mut bytes = Batch::of(1).bytes();
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes.extend(behind);
+        segment.file().write_all_at(&bytes, 0).unwrap();
+        let segment = Segment::open(&disk, Path::new("/t"), 0, 0).unwrap();
+        let pass = pass(&segment, 4096).unwrap();
+        assert!(pass.damage.is_some());
+        (segment, pass)
+    }
+
+    fn at(base_offset: i64) -> Vec<u8> {
+        let batch = Batch {
+            base_offset,
+            ..Batch::of(2)
+        };
+        batch.bytes()
+    }
+
+    #[test]
+    fn good_batches_behind_damage_are_found_at_any_byte() {
+        for garbage in [0, 1, 300] {
+            let behind = [vec![2; garbage], at(5), vec![9; 70], at(7), vec![0; 100]].concat();
+            let (segment, pass) = damaged(&behind);
+            let found = super::behind(&segment, &pass).unwrap();
+            assert_eq!(found.end, Some(9), "behind {garbage} bytes");
+        }
+        for nothing in [vec![], vec![0; 500], vec![2; 500], at(5)[..80].to_vec()] {
+            let (segment, pass) = damaged(&nothing);
+            assert_eq!(behind(&segment, &pass).unwrap().end, None);
+        }
+    }
+
+    #[test]
+    fn bytes_made_to_look_like_batches_are_not_read_over_and_over() {
+        // Heads of batches each of which would reach to the end of the file: a quarter of 2 MiB, squared, if all were read.
+        let (head, total) = (Batch::of(1).bytes(), 2 << 20);
+        let count = total / HEADER_SIZE;
+        let mut behind = Vec::new();
+        for left in (1..=count).rev() {
+            let mut header = head[..HEADER_SIZE].to_vec();
+            let length = (left * HEADER_SIZE - 12) as i32;
+            header[8..12].copy_from_slice(&length.to_be_bytes());
+            behind.extend(header);
+        }
+        let (segment, pass) = damaged(&behind);
+        let found = super::behind(&segment, &pass).unwrap();
+        assert_eq!(found.end, Some(pass.next_offset), "given up, and told so");
+        assert!(found.checked <= segment.size() * CHECKED_PER_BYTE);
+    }
 }
