@@ -35,13 +35,14 @@ pub enum Mutant {
     FormerGenerationAccepted,
     /// What a group commits is acknowledged before it is committed.
     GroupAckBeforeCommit,
-    /// A follower appends what came from a leader it no longer follows.
+    /// A follower appends what came from a leader it no longer follows, and does not say of which epoch its last record
+    /// is: either alone is mended by the other.
     FollowedEpochUnchecked,
     /// Consumers may read up to the end of the log.
     FetchBeyondHighWatermark,
     /// A restarted broker leads what it led before.
     RestartGoesOnLeading,
-    /// What is synced before it is acknowledged is not.
+    /// What is synced before it is acknowledged is not, on leader and followers: where either syncs, one copy is left.
     AckBeforeSync,
 }
 

@@ -1,12 +1,10 @@
-//! An ensemble in memory, for tests: one tree, sessions that can be made to expire, watch streams,
-//! and writes whose answers can be made to get lost. It follows ZooKeeper's rules as far as this
-//! package relies on them.
+//! An ensemble in memory, for tests: the tree of `played`, sessions that can be made to expire, watch streams,
+//! and writes whose answers can be made to get lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -14,13 +12,13 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use zweig_client::ensemble::{
-    Batch, ChangeKind, ConnectError, CreateMode, Created, Credentials, Error, MultiError,
-    SessionState, Stat, WatchItem, WriteOp, WriteResult,
+    Batch, ConnectError, Credentials, Error, SessionState, Stat, WatchItem, WriteOp,
 };
 
 use crate::metadata::Image;
 
 use super::fold::Fold;
+use super::played::Tree;
 use super::port::{GetResult, GroupResult, MultiResult, Port, Ports};
 use super::registration::{Registered, Registrar, settle};
 
@@ -35,13 +33,9 @@ pub enum Fault {
     NotDone,
 }
 
-type Nodes = BTreeMap<String, (Option<Bytes>, Stat)>;
-type Step = Result<(WriteResult, Option<WatchItem>), Error>;
-
 #[derive(Default)]
-struct Tree {
-    nodes: Nodes,
-    zxid: i64,
+struct State {
+    tree: Tree,
     next_session: i64,
     sessions: BTreeMap<i64, watch::Sender<SessionState>>,
     streams: Vec<mpsc::UnboundedSender<WatchItem>>,
@@ -52,216 +46,91 @@ struct Tree {
 /// The ensemble; clones share the tree.
 #[derive(Clone, Default)]
 pub struct FakeEnsemble {
-    tree: Arc<Mutex<Tree>>,
+    state: Arc<Mutex<State>>,
 }
 
 /// One session of it.
 pub struct FakePort {
-    tree: Arc<Mutex<Tree>>,
+    state: Arc<Mutex<State>>,
     session: i64,
-    state: watch::Receiver<SessionState>,
+    standing: watch::Receiver<SessionState>,
     silence: Mutex<Duration>,
 }
 
 impl FakeEnsemble {
     /// A session, as the concrete type.
     pub fn session(&self) -> Arc<FakePort> {
-        let mut tree = self.tree.lock();
-        tree.next_session += 1;
-        let session = tree.next_session;
-        let (sender, state) = watch::channel(SessionState::Connected);
-        tree.sessions.insert(session, sender);
+        let mut state = self.state.lock();
+        state.next_session += 1;
+        let session = state.next_session;
+        let (sender, standing) = watch::channel(SessionState::Connected);
+        state.sessions.insert(session, sender);
         Arc::new(FakePort {
-            tree: self.tree.clone(),
+            state: self.state.clone(),
             session,
-            state,
+            standing,
             silence: Mutex::new(Duration::ZERO),
         })
     }
 
     /// Ends a session as the ensemble would: its ephemerals go.
     pub fn expire(&self, session: i64) {
-        self.tree.lock().end(session, SessionState::Expired);
+        self.state.lock().end(session, SessionState::Expired);
     }
 
     /// Spoils writes to come, in order.
     pub fn spoil(&self, faults: &[Fault]) {
-        self.tree.lock().faults.extend(faults);
+        self.state.lock().faults.extend(faults);
     }
 
     /// The text of a znode.
     pub fn text(&self, path: &str) -> Option<String> {
-        let tree = self.tree.lock();
-        let (data, _) = tree.nodes.get(path)?;
+        let state = self.state.lock();
+        let (data, _) = state.tree.nodes.get(path)?;
         let data = data.clone().unwrap_or_default();
         Some(String::from_utf8_lossy(&data).into_owned())
     }
 
     /// The stat of a znode.
     pub fn stat(&self, path: &str) -> Option<Stat> {
-        self.tree.lock().nodes.get(path).map(|(_, stat)| *stat)
+        self.state
+            .lock()
+            .tree
+            .nodes
+            .get(path)
+            .map(|(_, stat)| *stat)
     }
 
     /// All paths.
     pub fn paths(&self) -> Vec<String> {
-        self.tree.lock().nodes.keys().cloned().collect()
+        self.state.lock().tree.nodes.keys().cloned().collect()
     }
 
     /// How many fenced batches were carried out.
     pub fn batches(&self) -> usize {
-        self.tree.lock().batches
+        self.state.lock().batches
     }
 }
 
-impl Tree {
+impl State {
     fn end(&mut self, session: i64, how: SessionState) {
         let Some(sender) = self.sessions.remove(&session) else {
             return;
         };
         sender.send_replace(how);
-        let owned: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|(_, (_, stat))| stat.ephemeral_owner == session)
-            .map(|(path, _)| path.clone())
-            .collect();
-        self.zxid += 1;
-        let items = owned.into_iter().map(|path| {
-            self.nodes.remove(&path);
-            change(ChangeKind::Deleted, path, None, self.zxid)
-        });
-        let items: Vec<_> = items.collect();
-        self.publish(&items);
+        self.tree.end_session(session);
+        self.publish();
     }
 
-    fn publish(&mut self, items: &[WatchItem]) {
-        let zxid = self.zxid;
+    /// Tells the streams of the last write.
+    fn publish(&mut self) {
+        let Some((zxid, items)) = self.tree.history.last() else {
+            return;
+        };
         self.streams.retain(|stream| {
             let sent = items.iter().all(|item| stream.send(item.clone()).is_ok());
-            sent && stream.send(WatchItem::End { zxid }).is_ok()
+            sent && stream.send(WatchItem::End { zxid: *zxid }).is_ok()
         });
-    }
-
-    /// One group at the current zxid, all or nothing.
-    fn group(&mut self, session: i64, ops: &[WriteOp]) -> Result<Done, MultiError> {
-        let before = self.nodes.clone();
-        let mut done = Done::default();
-        for (index, op) in ops.iter().enumerate() {
-            match self.step(session, op) {
-                Ok((result, item)) => {
-                    done.results.push(result);
-                    done.items.extend(item);
-                }
-                Err(error) => {
-                    self.nodes = before;
-                    let index = Some(index);
-                    return Err(MultiError { index, error });
-                }
-            }
-        }
-        Ok(done)
-    }
-
-    fn step(&mut self, session: i64, op: &WriteOp) -> Step {
-        let zxid = self.zxid;
-        match op {
-            WriteOp::Create {
-                path, data, mode, ..
-            } => self.create(session, path, data.clone(), *mode),
-            WriteOp::Delete { path, version } => {
-                self.at(path, *version)?;
-                let below = format!("{path}/");
-                if self.nodes.keys().any(|other| other.starts_with(&below)) {
-                    return Err(Error::NotEmpty(path.clone()));
-                }
-                self.nodes.remove(path);
-                let item = change(ChangeKind::Deleted, path.clone(), None, zxid);
-                Ok((WriteResult::Done, Some(item)))
-            }
-            WriteOp::Set {
-                path,
-                data,
-                version,
-            } => {
-                let (old, stat) = self.at(path, *version)?;
-                old.clone_from(data);
-                stat.version += 1;
-                stat.mzxid = zxid;
-                let after = Some((data.clone(), *stat));
-                let result = WriteResult::Stat(*stat);
-                let item = change(ChangeKind::Data, path.clone(), after, zxid);
-                Ok((result, Some(item)))
-            }
-            WriteOp::Check { path, version } => {
-                self.at(path, *version)?;
-                Ok((WriteResult::Done, None))
-            }
-            WriteOp::SetAcl { path, .. } => Err(Error::Unimplemented(path.clone())),
-        }
-    }
-
-    fn at(
-        &mut self,
-        path: &str,
-        version: Option<i32>,
-    ) -> Result<&mut (Option<Bytes>, Stat), Error> {
-        let missing = || Error::NoNode(path.to_owned());
-        let node = self.nodes.get_mut(path).ok_or_else(missing)?;
-        match version {
-            Some(version) if version != node.1.version => Err(Error::BadVersion {
-                path: path.to_owned(),
-                detail: format!("expected {version}, found {}", node.1.version),
-            }),
-            _ => Ok(node),
-        }
-    }
-
-    fn create(&mut self, session: i64, path: &str, data: Option<Bytes>, mode: CreateMode) -> Step {
-        assert!(!mode.sequential(), "not needed here");
-        let parent = &path[..path.rfind('/').unwrap_or(0)];
-        if !parent.is_empty() && !self.nodes.contains_key(parent) {
-            return Err(Error::NoNode(parent.to_owned()));
-        }
-        if self.nodes.contains_key(path) {
-            return Err(Error::NodeExists(path.to_owned()));
-        }
-        let stat = Stat {
-            czxid: self.zxid,
-            mzxid: self.zxid,
-            ephemeral_owner: if mode.ephemeral() { session } else { 0 },
-            ..Stat::default()
-        };
-        self.nodes.insert(path.to_owned(), (data.clone(), stat));
-        let created = Created {
-            path: path.to_owned(),
-            stat,
-        };
-        let after = Some((data, stat));
-        let item = change(ChangeKind::Created, path.to_owned(), after, self.zxid);
-        Ok((WriteResult::Created(created), Some(item)))
-    }
-}
-
-#[derive(Default)]
-struct Done {
-    results: Vec<WriteResult>,
-    items: Vec<WatchItem>,
-}
-
-fn change(
-    kind: ChangeKind,
-    path: String,
-    after: Option<(Option<Bytes>, Stat)>,
-    zxid: i64,
-) -> WatchItem {
-    let (data, stat) = after.map_or((None, None), |(data, stat)| (data, Some(stat)));
-    WatchItem::Change {
-        kind,
-        path,
-        data,
-        stat,
-        readable: true,
-        zxid,
     }
 }
 
@@ -271,65 +140,42 @@ impl FakePort {
         *self.silence.lock() = silence;
     }
 
-    /// Carries out a write, or its fault; `write` runs at a zxid of its own.
-    fn write<T>(
-        &self,
-        write: impl FnOnce(&mut Tree) -> (T, Vec<WatchItem>),
-    ) -> Result<(i64, T), Error> {
-        let mut tree = self.tree.lock();
+    /// Carries out a write, or its fault.
+    fn write<T>(&self, write: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
+        let mut state = self.state.lock();
         let lost = || Error::OutcomeUnknown("the connection broke".to_owned());
-        let fault = tree.faults.pop_front();
+        let fault = state.faults.pop_front();
         match fault {
             Some(Fault::NotDone) => return Err(Error::NotDone("no quorum".to_owned())),
             Some(Fault::LoseRequest) => return Err(lost()),
             _ => {}
         }
-        if !tree.sessions.contains_key(&self.session) {
+        if !state.sessions.contains_key(&self.session) {
             return Err(Error::SessionExpired);
         }
-        tree.zxid += 1;
-        let (result, items) = write(&mut tree);
-        tree.publish(&items);
+        let result = write(&mut state);
+        state.publish();
         match fault {
             Some(Fault::LoseAnswer) => Err(lost()),
-            _ => Ok((tree.zxid, result)),
+            _ => Ok(result),
         }
     }
 
     fn multi_now(&self, ops: &[WriteOp]) -> MultiResult {
-        let session = self.session;
-        let (zxid, results) = self.write(|tree| match tree.group(session, ops) {
-            Ok(done) => (Ok(done.results), done.items),
-            Err(error) => (Err(error), Vec::new()),
-        })?;
-        let results = results?;
-        Ok(Batch { zxid, results })
+        self.write(|state| state.tree.multi(self.session, ops))?
     }
 
     fn batch_now(
         &self,
-        fence: &(String, i32),
+        (fence, version): &(String, i32),
         groups: &[Vec<WriteOp>],
     ) -> Result<Batch<GroupResult>, Error> {
-        let session = self.session;
-        let (zxid, results) = self.write(|tree| {
-            if tree.at(&fence.0, Some(fence.1)).is_err() {
-                return (Err(Error::Fenced(fence.0.clone())), Vec::new());
-            }
-            tree.batches += 1;
-            let mut results = Vec::new();
-            let mut items = Vec::new();
-            for group in groups {
-                let done = tree.group(session, group).map(|done| {
-                    items.extend(done.items);
-                    done.results
-                });
-                results.push(done);
-            }
-            (Ok(results), items)
-        })?;
-        let results = results?;
-        Ok(Batch { zxid, results })
+        self.write(|state| {
+            let tree = &mut state.tree;
+            let done = tree.fenced_batch(self.session, (fence.as_str(), *version), groups);
+            state.batches += usize::from(done.is_ok());
+            done
+        })?
     }
 }
 
@@ -355,7 +201,7 @@ impl Port for FakePort {
     fn get(&self, path: String) -> BoxFuture<'_, GetResult> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            Ok(self.tree.lock().nodes.get(&path).cloned())
+            Ok(self.state.lock().tree.nodes.get(&path).cloned())
         })
     }
 
@@ -365,13 +211,13 @@ impl Port for FakePort {
 
     fn watch(&self) -> Result<BoxStream<'static, WatchItem>, Error> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let mut tree = self.tree.lock();
+        let mut state = self.state.lock();
         let send = |item| {
             let sent = sender.send(item);
             assert!(sent.is_ok(), "the receiver is here");
         };
         send(WatchItem::Reset);
-        for (path, (data, stat)) in &tree.nodes {
+        for (path, (data, stat)) in &state.tree.nodes {
             send(WatchItem::Node {
                 path: path.clone(),
                 data: data.clone(),
@@ -379,8 +225,10 @@ impl Port for FakePort {
                 readable: true,
             });
         }
-        send(WatchItem::SubtreeEnd { zxid: tree.zxid });
-        tree.streams.push(sender);
+        send(WatchItem::SubtreeEnd {
+            zxid: state.tree.zxid,
+        });
+        state.streams.push(sender);
         Ok(UnboundedReceiverStream::new(receiver).boxed())
     }
 
@@ -396,7 +244,7 @@ impl Port for FakePort {
     }
 
     fn state(&self) -> watch::Receiver<SessionState> {
-        self.state.clone()
+        self.standing.clone()
     }
 
     fn since_renewal(&self) -> Duration {
@@ -405,7 +253,7 @@ impl Port for FakePort {
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            self.tree.lock().end(self.session, SessionState::Closed);
+            self.state.lock().end(self.session, SessionState::Closed);
             Ok(())
         })
     }
@@ -420,14 +268,14 @@ impl Ports for FakeEnsemble {
             let Some(wanted) = resume else {
                 return Ok(self.session() as Arc<dyn Port>);
             };
-            let tree = self.tree.lock();
-            let Some(sender) = tree.sessions.get(&wanted.session) else {
+            let state = self.state.lock();
+            let Some(sender) = state.sessions.get(&wanted.session) else {
                 return Err(ConnectError::SessionExpired);
             };
             Ok(Arc::new(FakePort {
-                tree: self.tree.clone(),
+                state: self.state.clone(),
                 session: wanted.session,
-                state: sender.subscribe(),
+                standing: sender.subscribe(),
                 silence: Mutex::new(Duration::ZERO),
             }) as Arc<dyn Port>)
         })

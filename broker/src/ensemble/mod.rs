@@ -5,6 +5,7 @@
 //! - `znode`: paths and contents.
 //! - `fold`: watch items into images (pure); `watcher`: the task around it.
 //! - `memory`: what of its registration a broker keeps in its log directory.
+//! - `played`: the tree of an ensemble in memory, for `fake` (tests) and for the simulator.
 //! - `registration`: how it comes to stand in the tree; `cluster` and `topics`: what it writes.
 //!
 //! Used by `server`, by `controller::drive`, and through [`cluster::Cluster`] by handlers and
@@ -15,6 +16,8 @@ pub mod cluster;
 pub mod fake;
 pub mod fold;
 pub mod memory;
+#[cfg(any(test, feature = "sim"))]
+pub mod played;
 pub mod port;
 pub mod registration;
 pub mod topics;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -27,6 +28,23 @@ pub struct Setting {
     pub history: History,
     /// Numbers of the brokers.
     pub brokers: Vec<i32>,
+    /// How slow it is.
+    pub pace: Pace,
+}
+
+/// How many times slower than usual all clients are; clones share it.
+#[derive(Clone, Default)]
+pub struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    /// From now on.
+    pub fn set(&self, times: u64) {
+        self.0.store(times, Ordering::Relaxed);
+    }
+
+    fn of(&self, ms: u64) -> u64 {
+        ms * self.0.load(Ordering::Relaxed).max(1)
+    }
 }
 
 /// Why a call came to nothing.
@@ -47,7 +65,11 @@ pub struct Client {
     host: Host,
     connections: BTreeMap<i32, Box<dyn Stream>>,
     leaders: BTreeMap<(String, i32), i32>,
+    /// The highest leader epoch heard of.
+    epochs: BTreeMap<(String, i32), i32>,
     next_id: i32,
+    /// Whether it believes a broker that knows of an earlier leader epoch only, as Kafka's clients do not.
+    pub credulous: bool,
     /// How long it waits for an answer.
     pub limit: Duration,
 }
@@ -71,14 +93,16 @@ impl Client {
             host,
             connections: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             next_id: 0,
+            credulous: false,
             limit: Duration::from_secs(8),
         }
     }
 
-    /// Waits for up to so many milliseconds.
+    /// Waits for up to so many milliseconds, or longer if nothing is going on.
     pub async fn rest(&mut self, ms: u64) {
-        let ms = self.chance.random_range(1..=ms);
+        let ms = self.setting.pace.of(self.chance.random_range(1..=ms));
         sleep(Duration::from_millis(ms)).await;
     }
 
@@ -153,10 +177,20 @@ impl Client {
             let name = topic.name.clone().unwrap_or_default().to_string();
             for partition in topic.partitions.iter().filter(|p| p.leader_id.0 >= 0) {
                 let key = (name.clone(), partition.partition_index);
-                self.leaders.insert(key, partition.leader_id.0);
+                let epoch = self.epochs.entry(key.clone()).or_insert(-1);
+                if partition.leader_epoch >= *epoch || self.credulous {
+                    *epoch = partition.leader_epoch.max(*epoch);
+                    self.leaders.insert(key, partition.leader_id.0);
+                }
             }
         }
         self.leaders.get(&key).copied()
+    }
+
+    /// The highest leader epoch heard of, from whomever; -1 if none was.
+    pub fn leader_epoch(&self, topic: &str, partition: i32) -> i32 {
+        let key = (topic.to_owned(), partition);
+        self.epochs.get(&key).copied().unwrap_or(-1)
     }
 
     /// What was learnt of a partition's leader is no longer believed.

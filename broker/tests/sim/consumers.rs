@@ -1,4 +1,5 @@
-//! Consumers of one partition: they read from the beginning on, up to the high watermark, and now and then anew.
+//! Consumers of one partition: they read from the beginning on, up to the high watermark, and now and then anew. They believe
+//! whoever is said to lead, and name the highest leader epoch they heard of: a leader that is behind it must not answer.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
@@ -10,6 +11,7 @@ use crate::client::{Client, Running, name};
 
 /// Reads until told to stop.
 pub async fn consume(mut client: Client, (topic, partition): (String, i32), running: Running) {
+    client.credulous = true;
     let mut offset = 0;
     while running.goes_on() {
         match fetch(&mut client, &topic, partition, offset).await {
@@ -20,7 +22,12 @@ pub async fn consume(mut client: Client, (topic, partition): (String, i32), runn
                 }
                 client.rest(100).await;
             }
-            Fetched::Records(_) => client.rest(150).await,
+            Fetched::Records(_) => {
+                if client.chance.random_range(0..15) == 0 {
+                    client.forget_leader(&topic, partition);
+                }
+                client.rest(150).await;
+            }
             Fetched::Again => {
                 client.forget_leader(&topic, partition);
                 client.rest(200).await;
@@ -44,6 +51,7 @@ pub async fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64
     };
     let asked = FetchPartition::default()
         .with_partition(partition)
+        .with_current_leader_epoch(client.leader_epoch(topic, partition))
         .with_fetch_offset(offset)
         .with_partition_max_bytes(1 << 18);
     let asked = FetchTopic::default()

@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 pub const FAULTS_END_MS: u64 = 46_000;
 
 /// How many kinds there are.
-pub const KINDS: usize = 21;
+pub const KINDS: usize = 24;
 
 /// One kind of fault. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,16 @@ pub enum Fault {
     Isolate { broker: i32, lasts: u64 },
     /// No way to anyone at all.
     CutAll { broker: i32, lasts: u64 },
+    /// No way to the other brokers, though to clients; nor to the ensemble, perhaps.
+    CutPeers {
+        broker: i32,
+        ensemble: bool,
+        lasts: u64,
+    },
+    /// Its calls of the ensemble, and their answers, take up to so much longer.
+    SlowEnsemble { broker: i32, by: u64, lasts: u64 },
+    /// Another controller is elected, though the former one lives; that one's view of the tree lags by so much.
+    Depose { by: u64, lasts: u64 },
     /// Every chunk between two brokers takes so much longer.
     SlowLink {
         from: i32,
@@ -86,6 +96,9 @@ pub fn plan(seed: u64) -> Vec<Event> {
     if chance.random_range(0..3) == 0 {
         cluster_in_time(&mut events, &mut chance);
     }
+    if chance.random_range(0..2) == 0 {
+        events.extend(story(&mut chance));
+    }
     events.sort_by_key(|event| event.at);
     events
 }
@@ -98,71 +111,181 @@ fn cluster_in_time(events: &mut [Event], chance: &mut StdRng) {
     }
 }
 
-fn draw(chance: &mut StdRng) -> Fault {
+/// Faults that are worse together: each is a way in which clusters came to harm.
+fn story(chance: &mut StdRng) -> Vec<Event> {
+    let first = chance.random_range(6_000..30_000);
+    let soon = first + chance.random_range(20..2_500);
+    let late = first + chance.random_range(4_000..9_000);
+    let faults = match chance.random_range(0..2) {
+        0 => story_of_leaders(chance),
+        _ => story_of_losses(chance),
+    };
+    let times = [first, soon, late];
+    let events = faults.into_iter().map(|(when, fault)| Event {
+        at: times[when],
+        fault,
+    });
+    events.collect()
+}
+
+/// Somebody does not know that another one leads. Each fault comes first, soon after, or late: 0, 1, 2.
+fn story_of_leaders(chance: &mut StdRng) -> Vec<(usize, Fault)> {
+    let (broker, other) = two(chance);
+    let by = chance.random_range(2_000..8_000);
+    let down = chance.random_range(50..4_000);
+    let lasts = 12_000;
+    match chance.random_range(0..3) {
+        // A controller that does not know that there is another one has something to decide.
+        0 => vec![
+            (0, Fault::Depose { by, lasts }),
+            (1, Fault::Kill { broker, down }),
+            (1, Fault::Prefer),
+        ],
+        // A leader does not hear of its successor.
+        1 => vec![
+            (0, Fault::Lag { broker, by, lasts }),
+            (1, Fault::Prefer),
+            (1, Fault::Reset { broker: other }),
+        ],
+        // A follower hears late from a leader that is no more.
+        _ => {
+            let (from, to, by) = (broker, other, 700);
+            let slow = Fault::SlowLink {
+                from,
+                to,
+                by,
+                lasts,
+            };
+            vec![(0, slow), (1, Fault::Expire { broker }), (2, Fault::Prefer)]
+        }
+    }
+}
+
+/// Something is lost before anyone noticed. As above.
+fn story_of_losses(chance: &mut StdRng) -> Vec<(usize, Fault)> {
+    let (broker, other) = two(chance);
+    let down = chance.random_range(50..4_000);
+    let (by, lasts, all) = (1_500, 12_000, true);
+    match chance.random_range(0..3) {
+        // The power goes everywhere while the disks are slow.
+        0 => {
+            let slow = |broker| (0, Fault::SlowDisk { broker, by, lasts });
+            let blackout = Fault::Blackout { down, all };
+            vec![slow(broker), slow(other), (1, blackout)]
+        }
+        // Whoever lost something is back at once, and then another one goes.
+        1 => {
+            let loss = Fault::PowerLoss {
+                broker,
+                down: 60,
+                all,
+            };
+            let broker = other;
+            vec![(0, loss), (1, Fault::Kill { broker, down })]
+        }
+        // A leader that clients alone reach, and that takes long to learn what became of its writes.
+        _ => {
+            let cut = Fault::CutPeers {
+                broker,
+                ensemble: false,
+                lasts: 6_000,
+            };
+            let slow = Fault::SlowEnsemble { broker, by, lasts };
+            vec![(0, slow), (1, cut), (2, Fault::Kill { broker, down })]
+        }
+    }
+}
+
+fn two(chance: &mut StdRng) -> (i32, i32) {
     let broker = chance.random_range(1..=3);
-    let other = (broker + chance.random_range(0..2)) % 3 + 1;
+    (broker, (broker + chance.random_range(0..2)) % 3 + 1)
+}
+
+fn draw(chance: &mut StdRng) -> Fault {
+    let (broker, other) = two(chance);
     let lasts = match chance.random_range(0..3) {
         0 => chance.random_range(100..1_500),
         1 => chance.random_range(1_500..8_000),
         _ => chance.random_range(6_000..14_000),
     };
-    match chance.random_range(0..30) {
-        24..27 => Fault::PowerLoss {
+    let fault = match chance.random_range(0..37) {
+        0..18 => draw_of_machines(chance, broker, lasts),
+        18..27 => draw_of_links(chance, (broker, other), lasts),
+        _ => None,
+    };
+    fault.unwrap_or_else(|| draw_of_ensemble(chance, broker, lasts))
+}
+
+fn draw_of_machines(chance: &mut StdRng, broker: i32, lasts: u64) -> Option<Fault> {
+    let down = chance.random_range(50..6_000);
+    Some(match chance.random_range(0..18) {
+        0..4 => Fault::Kill { broker, down },
+        4..6 => Fault::Stop { broker, down },
+        6..8 => Fault::Pause { broker, lasts },
+        8..11 => Fault::PowerLoss {
             broker,
-            down: chance.random_range(50..6_000),
+            down,
             all: chance.random_range(0..3) == 0,
         },
-        27 => Fault::Blackout {
-            down: chance.random_range(500..6_000),
+        11 => Fault::Blackout {
+            down: down.max(500),
             all: chance.random_range(0..2) == 0,
         },
-        28 => Fault::FullDisk { broker, lasts },
-        29 => Fault::FailSync { broker },
-        0..4 => Fault::Kill {
-            broker,
-            down: chance.random_range(50..6_000),
-        },
-        4..6 => Fault::Stop {
-            broker,
-            down: chance.random_range(50..6_000),
-        },
-        6..8 => Fault::Pause { broker, lasts },
-        8..10 => Fault::CutEnsemble { broker, lasts },
-        10 => Fault::EnsembleOut { lasts },
-        11 => Fault::CutLink {
-            from: broker,
-            to: other,
-            lasts,
-        },
-        12 => Fault::Isolate { broker, lasts },
-        13 => Fault::CutAll { broker, lasts },
-        14 => Fault::SlowLink {
-            from: broker,
-            to: other,
-            by: chance.random_range(20..800),
-            lasts,
-        },
-        15 => Fault::Reset { broker },
-        16 => Fault::Expire { broker },
-        17 => Fault::Jump {
+        12 => Fault::FullDisk { broker, lasts },
+        13 => Fault::FailSync { broker },
+        14 => Fault::Jump {
             broker,
             by: chance.random_range(-100_000..100_000),
         },
-        18 => Fault::SlowDisk {
+        15 => Fault::SlowDisk {
             broker,
             by: chance.random_range(50..2_000),
             lasts,
         },
-        19 => Fault::Lag {
+        _ => return None,
+    })
+}
+
+fn draw_of_links(chance: &mut StdRng, (from, to): (i32, i32), lasts: u64) -> Option<Fault> {
+    let broker = from;
+    Some(match chance.random_range(0..9) {
+        0 => Fault::CutLink { from, to, lasts },
+        1 => Fault::Isolate { broker, lasts },
+        2 => Fault::CutAll { broker, lasts },
+        3..6 => Fault::CutPeers {
             broker,
-            by: chance.random_range(50..3_000),
+            ensemble: chance.random_range(0..2) == 0,
             lasts,
         },
-        20..22 => Fault::Spoil {
+        6 => Fault::SlowLink {
+            from,
+            to,
+            by: chance.random_range(20..800),
+            lasts,
+        },
+        7 => Fault::Reset { broker },
+        _ => return None,
+    })
+}
+
+fn draw_of_ensemble(chance: &mut StdRng, broker: i32, lasts: u64) -> Fault {
+    let by = chance.random_range(50..6_000);
+    match chance.random_range(0..13) {
+        0..2 => Fault::CutEnsemble { broker, lasts },
+        2 => Fault::EnsembleOut { lasts },
+        3 => Fault::Expire { broker },
+        4 => Fault::Lag { broker, by, lasts },
+        5..7 => Fault::Spoil {
             each: chance.random_range(10..200),
             lasts,
         },
-        22 => Fault::Churn,
+        7..9 => Fault::SlowEnsemble {
+            broker,
+            by: by / 3,
+            lasts,
+        },
+        9..11 => Fault::Depose { by, lasts },
+        11 => Fault::Churn,
         _ => Fault::Prefer,
     }
 }

@@ -41,21 +41,42 @@ pub struct Look {
     pub high_watermark: i64,
     /// Log end.
     pub log_end: i64,
+    /// Whether the tree names it as in sync, and nothing excuses it from holding what is committed.
+    pub vouches: bool,
+    /// Time, in milliseconds since the start.
+    pub now: u64,
+    /// When the broker was last told that its session has ended.
+    pub told_of_end: Option<u64>,
+}
+
+/// Who was seen to lead in an epoch.
+struct Leading {
+    broker: (i32, u32),
+    since: u64,
+    high_watermark: i64,
+    /// Its log was held against the committed one.
+    compared: bool,
 }
 
 #[derive(Default)]
 struct Known {
     committed: Vec<Stored>,
-    /// By leader epoch: who led, and how far its high watermark was.
-    leaders: BTreeMap<i32, ((i32, u32), i64)>,
-    /// Leader epochs whose log was held against the committed one.
-    compared: BTreeMap<i32, i64>,
+    /// By leader epoch.
+    leaders: BTreeMap<i32, Leading>,
+    /// By broker and life: how far its log was held against the committed one, and was not cut since.
+    compared: BTreeMap<(i32, u32), i64>,
+}
+
+impl Known {
+    fn end(&self) -> i64 {
+        self.committed.last().map_or(0, |batch| batch.next)
+    }
 }
 
 /// See the module.
 #[derive(Default)]
 pub struct Inspector {
-    known: BTreeMap<(Part, Uuid), Known>,
+    known: BTreeMap<Part, BTreeMap<Uuid, Known>>,
     /// Looks taken.
     pub looks: u64,
 }
@@ -148,84 +169,108 @@ impl Inspector {
                 look.broker.0
             ));
         }
-        let Some(epoch) = look.leads else {
-            return wrong;
-        };
-        let known = self.known.entry((part.clone(), look.topic_id)).or_default();
-        let (leader, high_watermark) = known
-            .leaders
-            .entry(epoch)
-            .or_insert((look.broker, look.high_watermark));
-        if *leader != look.broker {
+        let known = self.known(part, look.topic_id);
+        if let Some(upto) = known.compared.get_mut(&look.broker) {
+            *upto = look.log_end.min(*upto);
+        }
+        let committed = known.end();
+        if look.vouches && look.log_end < committed {
             wrong.push(format!(
-                "{part:?}: in leader epoch {epoch} both {leader:?} and {:?} lead (broker, life)",
-                look.broker
+                "{part:?}: b{} is in sync by the tree with a log that ends at {}, before the committed {committed}",
+                look.broker.0, look.log_end
             ));
         }
-        if look.high_watermark < *high_watermark {
-            wrong.push(format!(
-                "{part:?} on b{}: high watermark fell from {high_watermark} to {} in epoch {epoch}",
-                look.broker.0, look.high_watermark
-            ));
+        if let Some(epoch) = look.leads {
+            let leading = known.leaders.entry(epoch).or_insert(Leading {
+                broker: look.broker,
+                since: look.now,
+                high_watermark: look.high_watermark,
+                compared: false,
+            });
+            wrong.extend(leading.look(part, epoch, look));
         }
-        *high_watermark = look.high_watermark;
         wrong
+    }
+
+    fn known(&mut self, part: &Part, id: Uuid) -> &mut Known {
+        if !self.known.contains_key(part) {
+            self.known.insert(part.clone(), BTreeMap::new());
+        }
+        let lives = self.known.get_mut(part).expect("it was just put there");
+        lives.entry(id).or_default()
+    }
+
+    fn of(&self, part: &Part, id: Uuid) -> Option<&Known> {
+        self.known.get(part)?.get(&id)
     }
 
     /// How far the committed log of a partition is known.
     pub fn committed_end(&self, part: &Part, id: Uuid) -> i64 {
-        let known = self.known.get(&(part.clone(), id));
-        known
-            .and_then(|known| known.committed.last())
-            .map_or(0, |batch| batch.next)
+        self.of(part, id).map_or(0, Known::end)
     }
 
     /// Whether a leader's log is still to be held against the committed one, in this epoch.
     pub fn is_new_leader(&self, part: &Part, id: Uuid, epoch: i32) -> bool {
-        let known = self.known.get(&(part.clone(), id));
-        !known.is_some_and(|known| known.compared.contains_key(&epoch))
+        let leading = self
+            .of(part, id)
+            .and_then(|known| known.leaders.get(&epoch));
+        leading.is_none_or(|leading| !leading.compared)
     }
 
-    /// Holds a replica's batches, from its log start on, against the committed log. `end` is where its log ends:
-    /// a replica that is not the leader may end before the committed log does.
+    /// From where on a replica's log is to be held against the committed one.
+    pub fn compared_upto(&self, part: &Part, id: Uuid, broker: (i32, u32)) -> i64 {
+        let known = self.of(part, id);
+        let upto = known.and_then(|known| known.compared.get(&broker));
+        upto.copied().unwrap_or(0)
+    }
+
+    /// Holds a replica's batches, from some offset on, against the committed log. A replica that is not the leader may
+    /// end before the committed log does.
     pub fn compare(
         &mut self,
         part: &Part,
         (id, leads): (Uuid, Option<i32>),
-        broker: i32,
+        broker: (i32, u32),
         stored: &[Stored],
     ) -> Option<String> {
-        let known = self.known.entry((part.clone(), id)).or_default();
-        if let Some(epoch) = leads {
-            known.compared.insert(epoch, 0);
+        let known = self.known(part, id);
+        if let Some(leading) = leads.and_then(|epoch| known.leaders.get_mut(&epoch)) {
+            leading.compared = true;
         }
         let first = stored.first().map_or(0, |batch| batch.base);
         let end = stored.last().map_or(first, |batch| batch.next);
+        let begin = known.committed.partition_point(|batch| batch.base < first);
         let mut own = stored.iter();
-        for committed in known.committed.iter().filter(|batch| batch.base >= first) {
+        let mut upto = first;
+        for committed in &known.committed[begin..] {
             match own.next() {
-                Some(batch) if batch == committed => {}
+                Some(batch) if batch == committed => upto = batch.next,
                 Some(batch) => {
                     return Some(format!(
-                        "{part:?} on b{broker}: {batch:?} in place of the committed {committed:?}"
+                        "{part:?} on b{}: {batch:?} in place of the committed {committed:?}",
+                        broker.0
                     ));
                 }
                 None if leads.is_some() => {
                     return Some(format!(
-                        "{part:?}: b{broker} leads in epoch {leads:?} with a log that ends at {end}, \
-                         and lacks the committed {committed:?}"
+                        "{part:?}: b{} leads in epoch {leads:?} with a log that ends at {end}, \
+                         and lacks the committed {committed:?}",
+                        broker.0
                     ));
                 }
-                None => return None,
+                None => break,
             }
+        }
+        if !stored.is_empty() {
+            known.compared.insert(broker, upto);
         }
         None
     }
 
     /// A leader shows more below its high watermark.
     pub fn commit(&mut self, part: &Part, id: Uuid, more: &[Stored], high_watermark: i64) {
-        let known = self.known.entry((part.clone(), id)).or_default();
-        let end = known.committed.last().map_or(0, |batch| batch.next);
+        let known = self.known(part, id);
+        let end = known.end();
         let whole = more
             .iter()
             .filter(|b| b.base >= end && b.next <= high_watermark);
@@ -234,11 +279,37 @@ impl Inspector {
 
     /// From here on, records that were committed may be missing.
     pub fn forget(&mut self, part: &Part) {
-        for ((known, _), was) in &mut self.known {
-            if known == part {
-                was.committed.clear();
-            }
+        for known in self.known.get_mut(part).into_iter().flatten() {
+            known.1.committed.clear();
+            known.1.compared.clear();
         }
+    }
+}
+
+impl Leading {
+    fn look(&mut self, part: &Part, epoch: i32, look: &Look) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.broker != look.broker {
+            wrong.push(format!(
+                "{part:?}: in leader epoch {epoch} both {:?} and {:?} lead (broker, life)",
+                self.broker, look.broker
+            ));
+        }
+        if look.high_watermark < self.high_watermark {
+            wrong.push(format!(
+                "{part:?} on b{}: high watermark fell from {} to {} in epoch {epoch}",
+                look.broker.0, self.high_watermark, look.high_watermark
+            ));
+        }
+        self.high_watermark = look.high_watermark;
+        let over = |at: &u64| self.since < *at && *at < look.now;
+        if let Some(at) = look.told_of_end.filter(over) {
+            wrong.push(format!(
+                "{part:?}: b{} leads in epoch {epoch}, though told at {at} ms that its session has ended",
+                look.broker.0
+            ));
+        }
+        wrong
     }
 }
 
@@ -259,6 +330,9 @@ mod tests {
             last_stable: high_watermark,
             high_watermark,
             log_end: 10,
+            vouches: false,
+            now: 100,
+            told_of_end: None,
         }
     }
 
@@ -302,14 +376,71 @@ mod tests {
         let log = [batch(0, 1), batch(1, 1), batch(2, 1)];
         inspector.commit(&part(), id, &log, 2);
         assert_eq!(inspector.committed_end(&part(), id), 2);
-        let full = inspector.compare(&part(), (id, Some(2)), 2, &log);
+        let full = inspector.compare(&part(), (id, Some(2)), (2, 1), &log);
         assert_eq!(full, None);
-        let lacks = inspector.compare(&part(), (id, Some(2)), 2, &log[..1]);
+        let lacks = inspector.compare(&part(), (id, Some(2)), (2, 1), &log[..1]);
         assert!(lacks.expect("found").contains("lacks"));
-        let behind = inspector.compare(&part(), (id, None), 2, &log[..1]);
+        let behind = inspector.compare(&part(), (id, None), (2, 1), &log[..1]);
         assert_eq!(behind, None, "a follower may be behind");
         let other = [batch(0, 1), batch(1, 2)];
-        let differs = inspector.compare(&part(), (id, None), 2, &other);
+        let differs = inspector.compare(&part(), (id, None), (2, 1), &other);
+        assert!(differs.expect("found").contains("in place of"));
+    }
+
+    #[test]
+    fn a_replica_in_sync_that_lacks_what_is_committed_is_found() {
+        let mut inspector = Inspector::default();
+        inspector.commit(&part(), Uuid::from_u128(1), &[batch(0, 1), batch(1, 1)], 2);
+        let follower = |log_end, vouches| Look {
+            leads: None,
+            log_end,
+            vouches,
+            ..look(2, 0, 1)
+        };
+        assert!(inspector.look(&part(), &follower(2, true)).is_empty());
+        assert!(inspector.look(&part(), &follower(1, false)).is_empty());
+        let wrong = inspector.look(&part(), &follower(1, true));
+        assert!(wrong[0].contains("in sync by the tree"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_leader_that_was_told_of_its_end_is_found() {
+        let mut inspector = Inspector::default();
+        let told = |leads, now, told| Look {
+            now,
+            told_of_end: Some(told),
+            ..look(1, leads, 5)
+        };
+        assert!(
+            inspector.look(&part(), &told(3, 100, 50)).is_empty(),
+            "before"
+        );
+        assert!(
+            inspector.look(&part(), &told(4, 125, 125)).is_empty(),
+            "just now"
+        );
+        let wrong = inspector.look(&part(), &told(3, 150, 125));
+        assert!(wrong[0].contains("told at 125"), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_was_compared_counts_until_it_is_cut() {
+        let id = Uuid::from_u128(1);
+        let mut inspector = Inspector::default();
+        let log = [batch(0, 1), batch(1, 1), batch(2, 1)];
+        inspector.commit(&part(), id, &log, 3);
+        assert_eq!(inspector.compare(&part(), (id, None), (1, 1), &log), None);
+        assert_eq!(inspector.compared_upto(&part(), id, (1, 1)), 3);
+        let cut = Look {
+            leads: None,
+            log_end: 1,
+            high_watermark: 1,
+            ..look(1, 0, 1)
+        };
+        assert!(inspector.look(&part(), &cut).is_empty());
+        assert_eq!(inspector.compared_upto(&part(), id, (1, 1)), 1);
+        let other = [batch(1, 2)];
+        let differs = inspector.compare(&part(), (id, None), (1, 1), &other);
         assert!(differs.expect("found").contains("in place of"));
     }
 }

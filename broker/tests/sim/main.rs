@@ -3,16 +3,17 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `net` | connections with delay, cuts, resets |
-//! | `ensemble`, `tree` | the ensemble as its port promises it |
+//! | `ensemble` | the ensemble as its port promises it |
 //! | `node` | one broker: started, stopped, killed, paused |
 //! | `client`, `producers`, `consumers`, `groups` | small Kafka clients |
 //! | `history`, `commits` | what clients saw, and what may not be |
 //! | `inspect` | what may not be inside of the brokers |
+//! | `states` | what may not become of partitions' states in the tree |
 //! | `faults` | what goes wrong and when; shrinking |
 //! | `run` | one run of one seed |
 //!
 //! `ZWEIG_SIM_SEED=n` runs one seed and prints what happens; `ZWEIG_SIM_SEEDS=from..to` runs some;
-//! `ZWEIG_SIM_MINUTES=m` runs fresh ones until the time is over.
+//! `ZWEIG_SIM_MINUTES=m` runs fresh ones until the time is over; `ZWEIG_SIM_THREADS=n` says how many at a time.
 
 #![allow(
     clippy::disallowed_methods,
@@ -33,9 +34,9 @@ mod node;
 mod panics;
 mod producers;
 mod run;
+mod states;
 mod topics;
 mod trace;
-mod tree;
 
 #[cfg(feature = "mutants")]
 mod mutants;
@@ -43,6 +44,7 @@ mod mutants;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use run::Outcome;
 
 /// Seeds that every test run tries.
@@ -77,6 +79,35 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// How many seeds run at a time: each is a world of its own.
+fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = number("ZWEIG_SIM_THREADS").and_then(|n| usize::try_from(n).ok());
+    wanted.unwrap_or(cores).max(1)
+}
+
+/// Does some work for each item, some items at a time; what came of them, in order.
+fn in_parallel<T: Send, R: Send>(
+    items: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let items = Mutex::new(items.enumerate());
+    let done = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads() {
+            scope.spawn(|| {
+                loop {
+                    let next = items.lock().next();
+                    let Some((index, item)) = next else { return };
+                    let result = work(item);
+                    done.lock().insert(index, result);
+                }
+            });
+        }
+    });
+    done.into_inner().into_values().collect()
+}
+
 #[test]
 fn seeds() {
     if let Some(seed) = number("ZWEIG_SIM_SEED") {
@@ -92,22 +123,25 @@ fn seeds() {
     let fixed = seeds == FIXED;
     let (mut simulated, mut failed, mut ran) = (Duration::ZERO, Vec::new(), 0);
     let mut happened = Happened::default();
-    for seed in seeds {
-        if until.is_some_and(|until| Instant::now() > until) {
-            break;
-        }
-        if fixed && OPEN.contains(&seed) {
-            continue;
-        }
+    let open = |seed: &u64| fixed && OPEN.contains(seed);
+    let wanted = seeds.filter(|seed| !open(seed));
+    let in_time = wanted.take_while(|_| until.is_none_or(|until| Instant::now() <= until));
+    in_parallel(in_time, |seed| {
         let outcome = run_seed(seed, false);
+        if !outcome.wrong.is_empty() {
+            println!("{}", explain(seed, &outcome));
+        }
+        (seed, outcome)
+    })
+    .into_iter()
+    .for_each(|(seed, outcome)| {
         ran += 1;
         simulated += outcome.simulated;
         happened.note(&faults::plan(seed), &outcome.tally);
         if !outcome.wrong.is_empty() {
-            println!("{}", explain(seed, &outcome));
             failed.push(seed);
         }
-    }
+    });
     let real = begun.elapsed();
     println!(
         "{ran} seeds, {} simulated seconds in {:.1} s: {:.0} a second; failed: {failed:?}",

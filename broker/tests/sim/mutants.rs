@@ -2,7 +2,7 @@
 
 use zweig_broker::mutants::{ALL, Mutant, make};
 
-use crate::{faults, run};
+use crate::{faults, in_parallel, run};
 
 const WITHIN: u64 = 200;
 
@@ -24,21 +24,22 @@ fn caught(mutant: Mutant) -> Option<(u64, String)> {
 #[test]
 fn mutants_are_caught() {
     let only = std::env::var("ZWEIG_SIM_MUTANT").ok();
-    let mut missed = Vec::new();
-    for mutant in ALL {
-        if only
-            .as_ref()
-            .is_some_and(|only| *only != format!("{mutant:?}"))
-        {
-            continue;
-        }
-        match caught(mutant) {
+    let asked = |mutant: &Mutant| {
+        let name = format!("{mutant:?}");
+        only.as_ref()
+            .is_none_or(|only| only.split(',').any(|one| one == name))
+    };
+    let tried = in_parallel(ALL.into_iter().filter(asked), |mutant| {
+        let caught = caught(mutant);
+        match &caught {
             Some((seed, wrong)) => {
                 let wrong: String = wrong.chars().take(150).collect();
                 println!("| `{mutant:?}` | {seed} | {wrong} |");
             }
-            None => missed.push(mutant),
+            None => println!("| `{mutant:?}` | missed | |"),
         }
-    }
+        caught.is_none().then_some(mutant)
+    });
+    let missed: Vec<Mutant> = tried.into_iter().flatten().collect();
     assert_eq!(missed, [], "not caught within {WITHIN} seeds");
 }

@@ -229,6 +229,11 @@ impl Node {
             .is_some_and(|life| !life.machine.has_ended() && !life.task.is_finished())
     }
 
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Clears away a process that ended by itself. Tells why it did.
     pub fn reap(&mut self) -> Option<String> {
         if self.life.is_none() || self.runs() {

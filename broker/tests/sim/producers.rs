@@ -144,6 +144,8 @@ pub async fn careless(
     (topic, partition): (String, i32),
     running: Running,
 ) {
+    // Also because the epochs of a topic that is made anew begin anew.
+    client.credulous = true;
     let mut at = 0;
     while running.goes_on() {
         let acks = client.chance.random_range(0..=1);

@@ -43,7 +43,11 @@ impl Partition {
             offset: log_end,
             // Of the last record, not the last one the log knows: an epoch in which this broker led and
             // appended nothing would never agree with the leader's log.
-            last_epoch: self.log.epoch_at(log_end - 1).unwrap_or(-1),
+            last_epoch: match mutants::is(Mutant::FollowedEpochUnchecked) {
+                // Told, the leader would find every record that came from another.
+                true => -1,
+                false => self.log.epoch_at(log_end - 1).unwrap_or(-1),
+            },
             log_start: self.log.log_start_offset(),
         })
     }
@@ -65,7 +69,8 @@ impl Partition {
         if start > self.log.log_start_offset() {
             self.host.check(self.log.advance_log_start(start))?;
         }
-        Ok(log_end - self.log.flushed_end_offset() >= self.log.config().flush_messages)
+        let unflushed = log_end - self.log.flushed_end_offset();
+        Ok(unflushed >= self.log.config().flush_messages && !mutants::is(Mutant::AckBeforeSync))
     }
 
     /// Appends at the end. Where the leader's log starts inside of a batch, an empty log begins with that batch, as a
