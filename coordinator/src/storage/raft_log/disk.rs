@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
 use super::super::folder;
 
 /// One folder of flat files.
@@ -47,6 +50,11 @@ pub trait Disk: Send {
     /// # Errors
     /// As the system's.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// A number that nobody can guess.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn salt(&self) -> io::Result<u64>;
 }
 
 /// One open file of a [`Disk`].
@@ -155,6 +163,10 @@ impl Disk for FileDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         free_bytes(&self.folder)
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        OsRng.try_next_u64().map_err(io::Error::other)
     }
 }
 

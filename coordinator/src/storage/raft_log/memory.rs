@@ -50,6 +50,8 @@ struct State {
     namings: Vec<Naming>,
     capacity: u64,
     chance: u64,
+    /// The next salt; apart from `chance`, so that what crashes do does not depend on how many were drawn.
+    salt: u64,
     /// Syncs left until one fails, and how.
     fail_sync_in: Option<(u32, Failure)>,
     /// Counts crashes: files opened before one are dead.
@@ -81,6 +83,7 @@ impl MemoryDisk {
             namings: Vec::new(),
             capacity: u64::MAX,
             chance: seed | 1,
+            salt: seed,
             fail_sync_in: None,
             epoch: 0,
             syncs: 0,
@@ -318,6 +321,14 @@ impl Disk for MemoryDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         let state = self.state.lock();
         Ok(state.capacity.saturating_sub(state.used()))
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        let mut state = self.state.lock();
+        state.salt = state.salt.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state.salt ^ state.salt >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Ok(mixed ^ mixed >> 31)
     }
 }
 

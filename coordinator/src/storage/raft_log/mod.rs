@@ -8,8 +8,9 @@
 //! - A record is durable before the next one is written, so a torn write can only be the last record
 //!   of the newest segment. A bad record before a good one of the same generation is corruption: the
 //!   replica stops with [`LogError::Corrupt`], and is never repaired by itself.
-//! - A segment's name holds its generation, its header repeats it, and every record's checksum covers
-//!   it: what an earlier use left in a recycled file can't be taken for the log.
+//! - A segment's name holds its generation and a random salt, its header repeats them, and every record's
+//!   mark and checksum depend on them: what an earlier use left in a recycled file, or a client had it
+//!   leave there, can't be taken for the log.
 //! - Every record carries the whole HardState, so cutting old segments never loses term or vote.
 //! - After one failed write or sync nothing is written any more: the page cache can't be trusted.
 //!
@@ -21,6 +22,7 @@ mod memory;
 mod reconcile;
 mod record;
 mod recovery;
+mod sums;
 #[cfg(test)]
 #[allow(clippy::field_reassign_with_default)] // raft's messages have too many fields to spell out
 mod tests;
@@ -35,6 +37,7 @@ use crate::mutants::{self, Mutant};
 pub use ballast::{Ballast, Space};
 pub use disk::{Disk, DiskFile, FileDisk, free_bytes};
 pub use memory::MemoryDisk;
+use record::SegmentId;
 pub use record::{Position, SEGMENT_HEADER_BYTES};
 
 /// Default size of a segment file.
@@ -65,14 +68,16 @@ pub enum LogError {
         /// What was found there.
         reason: String,
     },
-    /// Written by a newer release.
-    #[error("raft log segment {file} has format version {found}, this release reads up to {known}")]
+    /// Written by another release.
+    #[error(
+        "raft log segment {file} has format version {found}, this release reads version {known} alone"
+    )]
     Version {
         /// The segment.
         file: String,
         /// Its version.
         found: u16,
-        /// The newest version known here.
+        /// The version known here.
         known: u16,
     },
     /// Entries between the state and the log are missing.
@@ -150,7 +155,7 @@ pub struct Batch<'a> {
 
 struct Segment<F> {
     name: String,
-    generation: u64,
+    id: SegmentId,
     file: F,
     bytes: u64,
     /// Highest index ever written to it; it may be freed when the cut has passed it.
@@ -301,15 +306,14 @@ impl<D: Disk> RaftLog<D> {
             .back()
             .map_or(0, |active| active.bytes.saturating_sub(self.position));
         if room < needed {
-            self.roll(needed, 0)?;
-            let generation = self.next_generation - 1;
-            record::encode_segment_header(&mut scratch, generation, 0, self.last);
+            let id = self.roll(needed, 0)?;
+            record::encode_segment_header(&mut scratch, id, 0, self.last);
         }
         let start = if scratch.is_empty() { self.position } else { 0 };
         let Some(active) = self.segments.back_mut() else {
             return Err(LogError::Poisoned);
         };
-        record::encode(&mut scratch, active.generation, self.sequence, batch);
+        record::encode(&mut scratch, active.id, self.sequence, batch);
         active
             .file
             .write_at(start, &scratch)
@@ -340,13 +344,13 @@ impl<D: Disk> RaftLog<D> {
             previous_term: 0,
             entries: &[],
         };
-        self.roll(record::encoded_len(&batch), base.index)?;
+        let id = self.roll(record::encoded_len(&batch), base.index)?;
         let mut bytes = Vec::new();
         let Some(active) = self.segments.back_mut() else {
             return Err(LogError::Poisoned);
         };
-        record::encode_segment_header(&mut bytes, active.generation, record::FLAG_RESET, base);
-        record::encode(&mut bytes, active.generation, 0, &batch);
+        record::encode_segment_header(&mut bytes, id, record::FLAG_RESET, base);
+        record::encode(&mut bytes, id, 0, &batch);
         active
             .file
             .write_at(0, &bytes)
@@ -369,9 +373,15 @@ impl<D: Disk> RaftLog<D> {
     }
 
     /// Opens the next segment under its final name; its header is not written yet.
-    fn roll(&mut self, needed: u64, highest: u64) -> Result<(), LogError> {
-        let generation = self.next_generation;
-        let name = segment_name(generation);
+    fn roll(&mut self, needed: u64, highest: u64) -> Result<SegmentId, LogError> {
+        let id = SegmentId {
+            generation: self.next_generation,
+            salt: self
+                .disk
+                .salt()
+                .map_err(|e| LogError::io("draw of a salt", "the log folder", e))?,
+        };
+        let name = id.file_name();
         let bytes = self
             .options
             .segment_bytes
@@ -401,7 +411,7 @@ impl<D: Disk> RaftLog<D> {
             .map_err(|e| LogError::io("sync", "the log folder", e))?;
         self.segments.push_back(Segment {
             name,
-            generation,
+            id,
             file,
             bytes,
             highest,
@@ -409,7 +419,7 @@ impl<D: Disk> RaftLog<D> {
         self.next_generation += 1;
         self.position = SEGMENT_HEADER_BYTES;
         self.sequence = 0;
-        Ok(())
+        Ok(id)
     }
 
     fn recycle(&mut self, segment: Segment<D::File>) -> Result<(), LogError> {
@@ -435,8 +445,4 @@ impl<D: Disk> RaftLog<D> {
         self.next_spare += 1;
         format!("spare-{number:016x}.raftlog")
     }
-}
-
-fn segment_name(generation: u64) -> String {
-    format!("{generation:016x}.raftlog")
 }

@@ -1,13 +1,17 @@
 //! Bytes of the raft log, all little-endian. Owner of the format; nothing else encodes or decodes it.
 //!
-//! Segment header, 64 bytes: magic `ZWRL`, version u16, flags u16 (1 = reset: everything before this
-//! segment is void), generation u64, base index u64, base term u64, 28 zero bytes, CRC32C of the first 60.
-//! The base is what stood last in the log when the segment was begun.
+//! A segment is one use of a file. Its generation and a random salt name it, and its file (`GENERATION-SALT.raftlog`).
 //!
-//! Record, aligned to 8: magic u32, CRC32C u32 (over the segment's generation and everything after this
-//! field), payload bytes u32, number of entries u32, number of the record in its segment u64, HardState
+//! Segment header, 64 bytes: magic `ZWRL`, version u16, flags u16 (1 = reset: everything before this
+//! segment is void), generation u64, base index u64, base term u64, salt u64, 20 zero bytes, CRC32C of the
+//! first 60. The base is what stood last in the log when the segment was begun.
+//!
+//! Record, aligned to 8: mark u32 (the salt's low half, its lowest bit set), CRC32C u32 (over the segment's generation and salt and
+//! everything after this field), payload bytes u32, number of entries u32, number of the record in its segment u64, HardState
 //! (term, vote, commit: 3 x u64), first index u64, term before the first index u64, then the entries: term
 //! u64, kind u32, data bytes u32, context bytes u32, data, context.
+//!
+//! Version 1 had no salt: whoever guessed a generation could write what looked like a record of it. It is not read any more.
 
 use raft::eraftpb::{Entry, EntryType, HardState};
 
@@ -18,11 +22,12 @@ use crate::mutants::{self, Mutant};
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
 /// This segment makes everything before it void.
 pub const FLAG_RESET: u16 = 1;
-/// Newest version of the format.
-pub const VERSION: u16 = 1;
+/// The version of the format.
+pub const VERSION: u16 = 2;
+/// Where in a record the bytes begin that its checksum covers.
+pub const SUMMED_FROM: usize = 8;
 
 const SEGMENT_MAGIC: [u8; 4] = *b"ZWRL";
-const RECORD_MAGIC: [u8; 4] = *b"ZREC";
 const RECORD_HEADER: usize = 64;
 const ENTRY_HEADER: usize = 20;
 const ALIGN: usize = 8;
@@ -36,12 +41,52 @@ pub struct Position {
     pub term: u64,
 }
 
+/// One use of a file: what tells its records from all other bytes that may stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentId {
+    /// Grows with each use.
+    pub generation: u64,
+    /// Drawn for each use. Nobody outside learns it: a recycled file holds what clients wrote, and only with the salt could they
+    /// have written what looks like a record.
+    pub salt: u64,
+}
+
+impl SegmentId {
+    /// The name of its file.
+    pub fn file_name(self) -> String {
+        format!("{:016x}-{:016x}.raftlog", self.generation, self.salt)
+    }
+
+    /// The segment whose file has that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (generation, salt) = name.strip_suffix(".raftlog")?.split_once('-')?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let id = Self {
+            generation: number(generation)?,
+            salt: number(salt)?,
+        };
+        // There is one behind every generation.
+        (id.generation < u64::MAX && id.file_name() == name).then_some(id)
+    }
+
+    /// What each of its records begins with; not zero, as fresh files are.
+    pub fn mark(self) -> u32 {
+        self.salt as u32 | 1
+    }
+
+    /// What the checksum of each of its records begins with.
+    pub fn checksum(self) -> u32 {
+        let generation = crc32c::crc32c(&self.generation.to_le_bytes());
+        crc32c::crc32c_append(generation, &self.salt.to_le_bytes())
+    }
+}
+
 /// A segment's header, checked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub version: u16,
     pub reset: bool,
-    pub generation: u64,
+    pub id: SegmentId,
     pub base: Position,
 }
 
@@ -67,14 +112,14 @@ pub fn encoded_len(batch: &Batch<'_>) -> u64 {
     (RECORD_HEADER + payload).next_multiple_of(ALIGN) as u64
 }
 
-pub fn encode_segment_header(out: &mut Vec<u8>, generation: u64, flags: u16, base: Position) {
+pub fn encode_segment_header(out: &mut Vec<u8>, id: SegmentId, flags: u16, base: Position) {
     let start = out.len();
     out.extend_from_slice(&SEGMENT_MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&flags.to_le_bytes());
-    out.extend_from_slice(&generation.to_le_bytes());
-    out.extend_from_slice(&base.index.to_le_bytes());
-    out.extend_from_slice(&base.term.to_le_bytes());
+    for word in [id.generation, base.index, base.term, id.salt] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
     out.resize(start + 60, 0);
     let crc = crc32c::crc32c(&out[start..]);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -89,7 +134,10 @@ pub fn decode_segment_header(bytes: &[u8]) -> Option<SegmentHeader> {
     Some(SegmentHeader {
         version: u16::from_le_bytes([header[4], header[5]]),
         reset: flags & FLAG_RESET != 0,
-        generation: read_u64(header, 8)?,
+        id: SegmentId {
+            generation: read_u64(header, 8)?,
+            salt: read_u64(header, 32)?,
+        },
         base: Position {
             index: read_u64(header, 16)?,
             term: read_u64(header, 24)?,
@@ -97,7 +145,7 @@ pub fn decode_segment_header(bytes: &[u8]) -> Option<SegmentHeader> {
     })
 }
 
-pub fn encode(out: &mut Vec<u8>, generation: u64, sequence: u64, batch: &Batch<'_>) {
+pub fn encode(out: &mut Vec<u8>, id: SegmentId, sequence: u64, batch: &Batch<'_>) {
     let start = out.len();
     let payload: usize = batch
         .entries
@@ -105,7 +153,7 @@ pub fn encode(out: &mut Vec<u8>, generation: u64, sequence: u64, batch: &Batch<'
         .map(|e| ENTRY_HEADER + e.data.len() + e.context.len())
         .sum();
     out.reserve(RECORD_HEADER + payload + ALIGN);
-    out.extend_from_slice(&RECORD_MAGIC);
+    out.extend_from_slice(&id.mark().to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(
         &u32::try_from(payload)
@@ -131,20 +179,27 @@ pub fn encode(out: &mut Vec<u8>, generation: u64, sequence: u64, batch: &Batch<'
         out.extend_from_slice(&entry.data);
         out.extend_from_slice(&entry.context);
     }
-    let crc = checksum(generation, &out[start + 8..]);
+    let crc = crc32c::crc32c_append(id.checksum(), &out[start + SUMMED_FROM..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     out.resize(start + (out.len() - start).next_multiple_of(ALIGN), 0);
 }
 
-/// The record at the start of `bytes`, or nothing when there is no good one of this generation.
-pub fn decode(bytes: &[u8], generation: u64) -> Option<Record> {
-    if bytes.get(..4)? != RECORD_MAGIC {
+/// What a record that begins here claims, unless it can't be one of that segment: its checksum, and where it ends.
+pub fn claim(bytes: &[u8], id: SegmentId) -> Option<(u32, usize)> {
+    if read_u32(bytes, 0)? != id.mark() {
         return None;
     }
-    let crc = read_u32(bytes, 4)?;
-    let payload = read_u32(bytes, 8)? as usize;
+    let (crc, payload) = (read_u32(bytes, 4)?, read_u32(bytes, 8)? as usize);
     let end = RECORD_HEADER.checked_add(payload)?;
-    if checksum(generation, bytes.get(8..end)?) != crc && !mutants::is(Mutant::ChecksumSkipped) {
+    (end <= bytes.len()).then_some((crc, end))
+}
+
+/// The record at the start of `bytes`, or nothing when there is no good one of that segment.
+pub fn decode(bytes: &[u8], id: SegmentId) -> Option<Record> {
+    let (crc, end) = claim(bytes, id)?;
+    let payload = end - RECORD_HEADER;
+    let sum = crc32c::crc32c_append(id.checksum(), &bytes[SUMMED_FROM..end]);
+    if sum != crc && !mutants::is(Mutant::ChecksumSkipped) {
         return None;
     }
     let count = read_u32(bytes, 12)? as usize;
@@ -162,7 +217,7 @@ pub fn decode(bytes: &[u8], generation: u64) -> Option<Record> {
         let body = at + ENTRY_HEADER;
         let kind = EntryType::from_i32(read_u32(bytes, at + 8)? as i32)?;
         let entry = Entry {
-            index: first_index + offset,
+            index: first_index.checked_add(offset)?,
             term: read_u64(bytes, at)?,
             entry_type: kind as i32,
             data: bytes.get(body..body + data)?.to_vec(),
@@ -180,10 +235,6 @@ pub fn decode(bytes: &[u8], generation: u64) -> Option<Record> {
         entries,
         bytes: end.next_multiple_of(ALIGN),
     })
-}
-
-fn checksum(generation: u64, body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&generation.to_le_bytes()), body)
 }
 
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::record::{self, Position, Record, SEGMENT_HEADER_BYTES, VERSION};
-use super::{Disk, DiskFile, LogError, LogOptions, RaftLog, Recovered, Segment, segment_name};
+use super::record::{self, Position, Record, SEGMENT_HEADER_BYTES, SegmentId, VERSION};
+use super::sums::Sums;
+use super::{Disk, DiskFile, LogError, LogOptions, RaftLog, Recovered, Segment};
 use crate::mutants::{self, Mutant};
 
 /// The log as replayed so far.
@@ -27,11 +28,19 @@ pub fn recover<D: Disk>(disk: D, options: LogOptions) -> Result<(RaftLog<D>, Rec
     let names = disk
         .list()
         .map_err(|e| LogError::io("listing", "the log folder", e))?;
-    let mut generations: Vec<u64> = names
+    if let Some(name) = names.iter().find(|name| is_of_version_1(name)) {
+        return Err(LogError::Version {
+            file: name.clone(),
+            found: 1,
+            known: VERSION,
+        });
+    }
+    let mut ids: Vec<SegmentId> = names
         .iter()
-        .filter_map(|name| parse_generation(name))
+        .filter_map(|name| SegmentId::parse(name))
         .collect();
-    generations.sort_unstable();
+    ids.sort_unstable();
+    let newest = ids.last().map(|id| id.generation);
     let mut spares: Vec<String> = Vec::new();
     for name in names
         .iter()
@@ -45,7 +54,7 @@ pub fn recover<D: Disk>(disk: D, options: LogOptions) -> Result<(RaftLog<D>, Rec
         .max()
         .map_or(0, |highest| highest + 1);
     let mut log = RaftLog {
-        next_generation: generations.last().copied().unwrap_or(1),
+        next_generation: newest.unwrap_or(1),
         disk,
         options,
         segments: VecDeque::new(),
@@ -59,13 +68,11 @@ pub fn recover<D: Disk>(disk: D, options: LogOptions) -> Result<(RaftLog<D>, Rec
     };
     let mut replay = Replay::default();
     let mut last_write = (0, Vec::new());
-    for (at, &generation) in generations.iter().enumerate() {
-        let newest = at + 1 == generations.len();
-        if let Some((segment, tail, bytes)) =
-            read_segment(&log.disk, generation, newest, &mut replay)?
-        {
+    for id in ids {
+        let newest = Some(id.generation) == newest;
+        if let Some((segment, tail, bytes)) = read_segment(&log.disk, id, newest, &mut replay)? {
             last_write = (tail.last_write, bytes);
-            log.next_generation = generation + 1;
+            log.next_generation = id.generation + 1;
             log.position = tail.position;
             log.sequence = tail.sequence;
             log.segments.push_back(segment);
@@ -142,11 +149,11 @@ type Opened<F> = Option<(Segment<F>, Tail, Vec<u8>)>;
 
 fn read_segment<D: Disk>(
     disk: &D,
-    generation: u64,
+    id: SegmentId,
     newest: bool,
     replay: &mut Replay,
 ) -> Result<Opened<D::File>, LogError> {
-    let name = segment_name(generation);
+    let name = id.file_name();
     let file = disk
         .open(&name)
         .map_err(|e| LogError::io("open", &name, e))?;
@@ -158,13 +165,21 @@ fn read_segment<D: Disk>(
         position: position as u64,
         reason,
     };
-    let header =
-        record::decode_segment_header(&bytes).filter(|header| header.generation == generation);
+    let header = record::decode_segment_header(&bytes);
+    if let Some(header) = header.as_ref().filter(|header| header.version > VERSION) {
+        return Err(LogError::Version {
+            file: name,
+            found: header.version,
+            known: VERSION,
+        });
+    }
+    // A recycled file still has the header of its former use.
+    let header = header.filter(|header| header.version == VERSION && header.id == id);
     let Some(header) = header else {
-        if !newest || next_good(&bytes, SEGMENT_HEADER_BYTES as usize, generation).is_some() {
+        if !newest || next_good(&bytes, SEGMENT_HEADER_BYTES as usize, id).is_some() {
             return Err(corrupt(
                 0,
-                "its header is bad, but records of its generation follow".to_owned(),
+                "its header is bad, but it should hold good records".to_owned(),
             ));
         }
         // Begun, but nothing of it was ever synced: as if it had not been.
@@ -172,18 +187,11 @@ fn read_segment<D: Disk>(
             .map_err(|e| LogError::io("removal", &name, e))?;
         return Ok(None);
     };
-    if header.version > VERSION {
-        return Err(LogError::Version {
-            file: name,
-            found: header.version,
-            known: VERSION,
-        });
-    }
     begin_segment(replay, &header).map_err(|reason| corrupt(0, reason))?;
     let highest = if header.reset { header.base.index } else { 0 };
-    let (at, tail) = read_records(&bytes, generation, highest, &mut replay.recovered)
+    let (at, tail) = read_records(&bytes, id, highest, &mut replay.recovered)
         .map_err(|(at, reason)| corrupt(at, reason))?;
-    if let Some(good) = next_good(&bytes, at, generation) {
+    if let Some(good) = next_good(&bytes, at, id) {
         return Err(corrupt(
             at,
             format!("a bad record stands before a good one at byte {good}"),
@@ -191,7 +199,7 @@ fn read_segment<D: Disk>(
     }
     let segment = Segment {
         name,
-        generation,
+        id,
         file,
         bytes: bytes.len() as u64,
         highest: tail.highest,
@@ -205,7 +213,7 @@ fn read_segment<D: Disk>(
 /// Replays the good records of a segment, up to the first that is none.
 fn read_records(
     bytes: &[u8],
-    generation: u64,
+    id: SegmentId,
     highest: u64,
     log: &mut Recovered,
 ) -> Result<(usize, Tail), (usize, String)> {
@@ -216,10 +224,7 @@ fn read_records(
         highest,
         last_write: 0,
     };
-    while let Some(record) = bytes
-        .get(at..)
-        .and_then(|rest| record::decode(rest, generation))
-    {
+    while let Some(record) = bytes.get(at..).and_then(|rest| record::decode(rest, id)) {
         if record.sequence != tail.sequence {
             let reason = format!(
                 "record {} stands where record {} belongs",
@@ -245,10 +250,14 @@ fn read_records(
 fn begin_segment(replay: &mut Replay, header: &record::SegmentHeader) -> Result<(), String> {
     // A cut removes oldest segments first, but the removals may become durable in any order: what stands
     // before a missing generation was cut too. (That nothing needed is missing, the applied index tells.)
+    let generation = header.id.generation;
+    if replay.previous == Some(generation) {
+        return Err(format!("generation {generation} has two segments"));
+    }
     let follows = replay
         .previous
-        .is_some_and(|previous| previous + 1 == header.generation);
-    replay.previous = Some(header.generation);
+        .is_some_and(|previous| previous + 1 == generation);
+    replay.previous = Some(generation);
     let log = &mut replay.recovered;
     if header.reset || !follows {
         log.entries.clear();
@@ -303,18 +312,27 @@ fn apply(log: &mut Recovered, record: Record) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the next good record of this generation stands, at `from` or after it.
-fn next_good(bytes: &[u8], from: usize, generation: u64) -> Option<usize> {
-    (from..bytes.len())
-        .step_by(8)
-        .find(|&at| record::decode(&bytes[at..], generation).is_some())
+/// Where the next record of this segment stands whose checksum is right, at `from` or after it.
+fn next_good(bytes: &[u8], from: usize, id: SegmentId) -> Option<usize> {
+    let before = id.checksum();
+    let mut sums = None;
+    (from..bytes.len()).step_by(8).find(|&at| {
+        let Some((crc, end)) = record::claim(&bytes[at..], id) else {
+            return false;
+        };
+        let sums = sums.get_or_insert_with(|| Sums::new(bytes));
+        sums.behind(before, at + record::SUMMED_FROM, at + end) == crc
+    })
 }
 
-fn parse_generation(name: &str) -> Option<u64> {
-    let stem = name.strip_suffix(".raftlog")?;
-    (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok())?
+/// Version 1 named a segment by its generation alone.
+fn is_of_version_1(name: &str) -> bool {
+    let stem = name.strip_suffix(".raftlog");
+    stem.is_some_and(|stem| stem.len() == 16 && u64::from_str_radix(stem, 16).is_ok())
 }
 
 fn parse_spare(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.strip_suffix(".raftlog")?.strip_prefix("spare-")?, 16).ok()
+    let number = name.strip_suffix(".raftlog")?.strip_prefix("spare-")?;
+    let number = u64::from_str_radix(number, 16).ok();
+    number.filter(|&number| number < u64::MAX)
 }

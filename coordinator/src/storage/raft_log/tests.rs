@@ -2,6 +2,8 @@ use raft::eraftpb::{Entry, HardState};
 
 use super::*;
 
+mod stale;
+
 const SEGMENT: u64 = 16 << 10;
 
 fn options() -> LogOptions {
@@ -313,37 +315,54 @@ fn a_full_disk_leaves_the_preallocated_segments_usable() {
 
 #[test]
 fn golden_bytes() {
+    let id = SegmentId {
+        generation: 3,
+        salt: 0xa1b2_c3d4_e5f6_0718,
+    };
+    let name = "0000000000000003-a1b2c3d4e5f60718.raftlog";
+    assert_eq!(id.file_name(), name);
+    assert_eq!(SegmentId::parse(name), Some(id));
     let mut bytes = Vec::new();
-    record::encode_segment_header(
-        &mut bytes,
-        3,
-        record::FLAG_RESET,
-        Position { index: 9, term: 2 },
-    );
+    let base = Position { index: 9, term: 2 };
+    record::encode_segment_header(&mut bytes, id, record::FLAG_RESET, base);
     let one = entries(10, 1, 4, 3);
     let batch = Batch {
         hard_state: &hard_state(4, 2, 9),
         previous_term: 2,
         entries: &one,
     };
-    record::encode(&mut bytes, 3, 0, &batch);
+    record::encode(&mut bytes, id, 0, &batch);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex.len(), 2 * (64 + 88));
-    assert!(
-        hex.starts_with("5a57524c0100010003000000000000000900000000000000020000000000000000000000"),
-        "{hex}"
-    );
-    assert!(hex.contains("5a524543"), "{hex}");
-    let again = record::decode(&bytes[64..], 3).unwrap();
+    let header = "5a57524c0200010003000000000000000900000000000000020000000000000018\
+        07f6e5d4c3b2a10000000000000000000000000000000000000000";
+    assert_eq!(hex[..120], *header);
+    assert_eq!(hex[128..136], *"1907f6e5", "the mark");
+    let again = record::decode(&bytes[64..], id).unwrap();
     assert_eq!(again.entries, one);
     assert_eq!(
         (again.first_index, again.previous_term, again.bytes),
         (10, 2, 88)
     );
-    assert!(
-        record::decode(&bytes[64..], 4).is_none(),
-        "another generation's record"
-    );
+    let others = [
+        SegmentId {
+            generation: 4,
+            ..id
+        },
+        // The mark is the same.
+        SegmentId {
+            salt: id.salt ^ 1 << 63,
+            ..id
+        },
+        SegmentId {
+            salt: id.salt ^ 2,
+            ..id
+        },
+    ];
+    for other in others {
+        let read = record::decode(&bytes[64..], other);
+        assert!(read.is_none(), "another segment's record");
+    }
 }
 
 #[test]
