@@ -205,6 +205,18 @@ impl Config {
         Self::from_properties(&properties, myid)
     }
 
+    /// The same of a file's bytes; `path` is for messages.
+    pub fn parse(
+        path: &Path,
+        bytes: &[u8],
+        overrides: &[(String, String)],
+        myid: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let mut properties = Properties::parse(path, bytes)?;
+        properties.override_with(overrides);
+        Self::from_properties(&properties, myid)
+    }
+
     /// The same without a file: defaults and `overrides` alone.
     pub fn from_overrides(
         overrides: &[(String, String)],

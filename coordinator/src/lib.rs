@@ -12,11 +12,14 @@
 //! - [`server`]: builds all of it; [`run`] is all that the binary calls.
 //! - [`wipe`]: sets a stopped node's data aside, so that it rejoins.
 //! - [`config`], [`limits`], [`clock`], [`metrics`]: settings, bounds, the only clock, counters.
+//! - `fuzz`: what a fuzzer runs; in no release.
 //! - [`mutants`]: deliberate faults behind a feature, for the simulation.
 
 pub mod clock;
 pub mod config;
 pub mod consensus;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod limits;
 pub mod metrics;
 pub mod mutants;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -56,8 +56,13 @@ impl Properties {
             path: path.to_owned(),
             source,
         })?;
+        Self::parse(path, BufReader::new(file))
+    }
+
+    /// Reads what is in `text`; `path` is for messages.
+    pub fn parse(path: &Path, text: impl Read) -> Result<Self, ConfigError> {
         let mut properties = Self::default();
-        for line in PropertiesIter::new(BufReader::new(file)) {
+        for line in PropertiesIter::new(text) {
             let line = line.map_err(|error| ConfigError::Syntax {
                 path: path.to_owned(),
                 reason: error.to_string(),

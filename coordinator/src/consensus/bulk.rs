@@ -200,7 +200,7 @@ fn receive(
     (&stream).write_all(&frame::encode(&Frame::Done))
 }
 
-fn receive_files(reader: &mut impl Read, folder: &Path) -> io::Result<()> {
+pub(super) fn receive_files(reader: &mut impl Read, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let (mut files, mut bytes) = (0, 0);
     let mut current: Option<(File, u64)> = None;

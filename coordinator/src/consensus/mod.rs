@@ -29,6 +29,8 @@ pub mod core;
 mod driver;
 pub mod founding;
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod handle;
 mod logger;
 pub mod membership;

@@ -26,6 +26,8 @@ pub mod applier;
 pub mod connection;
 pub mod flush;
 pub mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod published;
 pub mod queue;
 pub mod reads;

@@ -20,6 +20,8 @@ mod apply;
 mod audit;
 pub mod command;
 mod entry;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod multi;
 pub mod outcome;
 mod read;

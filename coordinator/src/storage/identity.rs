@@ -115,7 +115,7 @@ impl Identity {
     }
 }
 
-fn encode(identity: &Identity) -> String {
+pub(super) fn encode(identity: &Identity) -> String {
     let mut text = format!("{FORMAT}\n");
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{key}={value}");
@@ -147,7 +147,7 @@ fn list(numbers: &[u64]) -> String {
     texts.join(",")
 }
 
-fn decode(text: &str) -> Result<Identity, String> {
+pub(super) fn decode(text: &str) -> Result<Identity, String> {
     let (body, crc) = text
         .trim_end()
         .rsplit_once("crc32c=")

@@ -22,6 +22,8 @@ use crate::tree::{Node, Transaction, Zxid};
 pub mod checkpoint;
 pub mod database;
 pub mod folder;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod history;
 pub mod identity;
 pub mod keys;

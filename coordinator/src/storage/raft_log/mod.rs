@@ -18,6 +18,8 @@
 
 mod ballast;
 mod disk;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod memory;
 mod reconcile;
 mod record;

@@ -11,6 +11,8 @@
 //! leaves only while this node is in touch with the leader.
 
 mod codes;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod session;
 mod status;
 mod values;

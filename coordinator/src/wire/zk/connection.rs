@@ -30,6 +30,9 @@ use crate::limits;
 use crate::request::{Closed, Connection, ReplyTo, Request};
 use crate::tree::Zxid;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 /// How long a connection may take for its whole first frame.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 

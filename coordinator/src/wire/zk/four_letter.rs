@@ -76,7 +76,7 @@ async fn read_out(stream: &mut TcpStream) {
     while matches!(stream.read(&mut scrap).await, Ok(1..)) {}
 }
 
-fn answer(word: &str, services: &Services) -> Option<String> {
+pub(super) fn answer(word: &str, services: &Services) -> Option<String> {
     let (_, run) = WORDS.iter().find(|(known, _)| *known == word)?;
     if !services.config.four_letter_words.allows(word) {
         return Some(format!(
