@@ -42,12 +42,15 @@ pub struct Net {
     trace: Trace,
 }
 
+/// What a listener is handed: its end of a new connection, and who is at the other.
+type Arriving = (Box<dyn Stream>, SocketAddr);
+
 struct Inner {
     chance: StdRng,
     cut: BTreeSet<(Host, Host)>,
     slow: BTreeMap<(Host, Host), u64>,
     silent: BTreeSet<Host>,
-    listeners: BTreeMap<Host, mpsc::UnboundedSender<(Box<dyn Stream>, SocketAddr)>>,
+    listeners: BTreeMap<Host, mpsc::UnboundedSender<Arriving>>,
     pipes: Vec<std::sync::Weak<Mutex<Pipe>>>,
     next: u64,
     delivered: u64,
@@ -249,7 +252,7 @@ impl Inner {
 
 struct Listener {
     host: Host,
-    accepted: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Box<dyn Stream>, SocketAddr)>>,
+    accepted: tokio::sync::Mutex<mpsc::UnboundedReceiver<Arriving>>,
 }
 
 impl Accept for Listener {

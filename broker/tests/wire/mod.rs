@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zweig_broker::config::Config;
@@ -20,6 +19,7 @@ use zweig_broker::handlers::{ProducerIds, Services};
 use zweig_broker::log::{LogConfig, LogManager, TopicPartition};
 use zweig_broker::metadata::MetadataCache;
 use zweig_broker::net::listener::{ListenerConfig, serve};
+use zweig_broker::net::socket::TcpListener;
 use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
 use zweig_broker::shard::Shards;
 
@@ -94,7 +94,9 @@ pub async fn cluster(count: i32, settings: &[(&str, &str)]) -> Cluster {
 
 async fn node(id: i32, settings: &[(&str, &str)], shared: &Arc<Shared>) -> Node {
     let folder = TempDir::new().expect("a temporary folder");
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let socket = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("a free port");
     let address = socket.local_addr().expect("its address");
     shared.register(id, address.port());
     let config = config(id, settings);
