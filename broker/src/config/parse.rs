@@ -29,6 +29,12 @@ pub enum ConfigError {
         /// What is wrong, with its line.
         source: java_properties::PropertiesError,
     },
+    /// The file is in an encoding of its own.
+    #[error("{path}: it begins with a byte order mark; save it without")]
+    Marked {
+        /// The file.
+        path: PathBuf,
+    },
     /// A value is not allowed.
     #[error("{place}: {key} = {value:?} is not allowed; allowed is {allowed}")]
     Invalid {
@@ -219,7 +225,15 @@ fn overridden(
     found
 }
 
+/// Byte order marks of UTF-8 and UTF-16. The library of properties would follow them, and panics where such a text ends too early.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
+
 fn lines(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String, Place)>, ConfigError> {
+    if MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(ConfigError::Marked {
+            path: path.to_owned(),
+        });
+    }
     let mut found = Vec::new();
     for line in PropertiesIter::new(Cursor::new(bytes)) {
         let line = line.map_err(|source| ConfigError::Malformed {

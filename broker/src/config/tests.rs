@@ -152,3 +152,13 @@ fn topic_settings_are_checked_and_bad_ones_in_the_tree_count_as_absent() {
     assert_eq!(all["segment.bytes"], "1073741824");
     assert_eq!(all["flush.messages"], "1");
 }
+
+/// The library of properties panicked at the end of some.
+#[test]
+fn a_byte_order_mark_is_refused() {
+    for bytes in [&b"\xfe\xffa\n"[..], b"\xff\xfea\n\n", b"\xef\xbb\xbfa=\xe4"] {
+        let read = Config::parse(Path::new("server.properties"), bytes, &[]);
+        let refused = read.expect_err("refused").to_string();
+        assert!(refused.contains("byte order mark"), "{refused}");
+    }
+}

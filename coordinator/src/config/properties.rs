@@ -2,8 +2,6 @@
 //! them; of a key that stands twice the last one counts.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -43,6 +41,9 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+/// Byte order marks of UTF-8 and UTF-16. The library of properties would follow them, and panics where such a text ends too early.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
+
 /// All keys and values, in the order they were first found.
 #[derive(Debug, Default)]
 pub struct Properties {
@@ -52,15 +53,21 @@ pub struct Properties {
 impl Properties {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let file = File::open(path).map_err(|source| ConfigError::Unreadable {
+        let text = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(path, BufReader::new(file))
+        Self::parse(path, &text)
     }
 
     /// Reads what is in `text`; `path` is for messages.
-    pub fn parse(path: &Path, text: impl Read) -> Result<Self, ConfigError> {
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigError> {
+        if MARKS.iter().any(|mark| text.starts_with(mark)) {
+            return Err(ConfigError::Syntax {
+                path: path.to_owned(),
+                reason: "it begins with a byte order mark; save it without".to_owned(),
+            });
+        }
         let mut properties = Self::default();
         for line in PropertiesIter::new(text) {
             let line = line.map_err(|error| ConfigError::Syntax {

@@ -157,3 +157,13 @@ fn myid_comes_from_the_file_or_the_argument() {
     let bad = Config::from_overrides(&lines, None).expect_err("not a number");
     assert!(bad.to_string().contains("eight"), "{bad}");
 }
+
+/// The library of properties panicked at the end of some.
+#[test]
+fn a_byte_order_mark_is_refused() {
+    for bytes in [&b"\xfe\xffa\n"[..], b"\xff\xfea\n\n", b"\xef\xbb\xbfa=\xe4"] {
+        let read = Config::parse(Path::new("zoo.cfg"), bytes, &[], Some(1));
+        let refused = read.expect_err("refused").to_string();
+        assert!(refused.contains("byte order mark"), "{refused}");
+    }
+}
