@@ -176,6 +176,10 @@ pub(super) fn producers(bytes: &[u8]) {
         let Ok(header) = Header::parse(&header) else {
             continue;
         };
+        if header.base_offset < 0 {
+            // In no log: the first offset is 0.
+            continue;
+        }
         let marker = header.is_control().then_some(EndMarker {
             commit: chunk[8] & 1 == 0,
             coordinator_epoch: i32::from(chunk[16]),

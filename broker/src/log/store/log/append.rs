@@ -87,6 +87,13 @@ impl Log {
             return Err(AppendError::StaleLeaderEpoch { found, latest });
         }
         let first_offset = self.log_end_offset();
+        let sent = batches.iter().map(|batch| &batch.header);
+        let taken: i64 = sent.map(|sent| sent.next_offset() - sent.base_offset).sum();
+        if first_offset.checked_add(taken).is_none() {
+            // No log that was only appended to gets there.
+            let reason = format!("there is no offset left behind {first_offset}");
+            return Err(AppendError::InvalidRecord(reason));
+        }
         let next = validator::assign(&mut records, &mut batches, first_offset, leader_epoch);
         let update = match prepare(&writer, &batches, source)? {
             Prepared::Fresh(update) => update,
