@@ -81,6 +81,12 @@ impl OffsetIndex {
         })
     }
 
+    #[cfg(test)]
+    pub fn entries(&self) -> Vec<OffsetPosition> {
+        let all = (0..self.count()).map(|at| self.decode(self.file.get(at).unwrap()));
+        all.collect()
+    }
+
     /// Waits until the disk has it.
     pub fn sync(&self) -> Result<(), FileError> {
         self.file.sync()

@@ -87,6 +87,12 @@ impl TimeIndex {
         })
     }
 
+    #[cfg(test)]
+    pub fn entries(&self) -> Vec<TimestampEntry> {
+        let all = (0..self.count()).map(|at| self.decode(self.file.get(at).unwrap()));
+        all.collect()
+    }
+
     /// Waits until the disk has it.
     pub fn sync(&self) -> Result<(), FileError> {
         self.file.sync()

@@ -12,9 +12,12 @@ use tempfile::TempDir;
 
 use super::super::super::config::TimestampType;
 use super::super::super::error::{AppendError, OpenError, ReadError};
+use super::super::super::format::offset_index::OffsetPosition;
+use super::super::super::format::producer_snapshot::SnapshotEntry;
 use super::super::super::format::record_batch::tests::Batch;
 use super::super::super::format::record_batch::{self, Header};
 use super::super::super::format::record_stream::tests::claiming;
+use super::super::super::format::time_index::TimestampEntry;
 use super::super::super::{AppendOrigin, Appended};
 use super::super::dir::Checkpoint;
 use super::super::recovery::{self, Hints};
@@ -141,4 +144,38 @@ pub(crate) fn log_files(folder: &Path) -> BTreeMap<i64, Vec<u8>> {
             _ => None,
         });
     logs.collect()
+}
+
+/// What a log knows besides its records.
+pub(crate) struct Insight {
+    pub producers: Vec<SnapshotEntry>,
+    pub segments: Vec<SegmentInsight>,
+}
+
+/// A segment, from inside.
+pub(crate) struct SegmentInsight {
+    pub base_offset: i64,
+    pub bytes: Vec<u8>,
+    pub offsets: Vec<OffsetPosition>,
+    pub times: Vec<TimestampEntry>,
+    pub largest_timestamp_ms: i64,
+}
+
+pub(crate) fn insight(log: &Log) -> Insight {
+    let segments = log.segments.read();
+    let look = |segment: &Arc<Segment>| {
+        let mut bytes = vec![0; segment.size() as usize];
+        segment.file().read_exact_at(&mut bytes, 0).unwrap();
+        SegmentInsight {
+            base_offset: segment.base_offset(),
+            bytes,
+            offsets: segment.offset_index().entries(),
+            times: segment.time_index().entries(),
+            largest_timestamp_ms: segment.largest_timestamp().timestamp_ms,
+        }
+    };
+    Insight {
+        producers: log.writer.lock().producers.snapshot(),
+        segments: segments.values().map(look).collect(),
+    }
 }
