@@ -66,8 +66,12 @@ impl History {
 
     /// Something may not be.
     pub fn wrong(&self, what: String) {
-        self.trace.line(|| format!("WRONG: {what}"));
-        self.book.lock().wrong.push(what);
+        let mut book = self.book.lock();
+        // What stays wrong is found at each look.
+        if !book.wrong.contains(&what) {
+            self.trace.line(|| format!("WRONG: {what}"));
+            book.wrong.push(what);
+        }
     }
 
     fn tell(&self, told: Result<(), String>) {

@@ -57,6 +57,8 @@ struct Inner {
     lag_ms: BTreeMap<i32, u64>,
     /// Calls of these brokers take up to so many milliseconds more, each way.
     slow_ms: BTreeMap<i32, u64>,
+    /// The last session opened for each broker.
+    latest: BTreeMap<i32, i64>,
     /// When brokers were last told that their session has ended.
     told: BTreeMap<i32, u64>,
     /// Of a thousand writes, so many lose their answer, their request, or are refused.
@@ -133,6 +135,7 @@ impl SimEnsemble {
             out: false,
             lag_ms: BTreeMap::new(),
             slow_ms: BTreeMap::new(),
+            latest: BTreeMap::new(),
             told: BTreeMap::new(),
             spoiled: [0; 3],
             counts: Counts::default(),
@@ -384,6 +387,7 @@ impl SimEnsemble {
             attach: 0,
         };
         inner.sessions.insert(id, session);
+        inner.latest.insert(broker, id);
         drop(inner);
         self.trace
             .line(|| format!("ensemble: session {id} for broker {broker}"));

@@ -170,7 +170,7 @@ async fn renew(
                         !closed
                     });
                     if told {
-                        ensemble.tell_of_end(broker);
+                        ensemble.tell_of_end(session, broker);
                     }
                     return;
                 }
@@ -309,10 +309,14 @@ impl Ports for Door {
 }
 
 impl SimEnsemble {
-    /// Notes that a broker hears of the end of its session.
-    fn tell_of_end(&self, broker: i32) {
+    /// Notes that a broker hears of the end of its session; of a former life's, which it closed itself, it may hear
+    /// later.
+    fn tell_of_end(&self, session: i64, broker: i32) {
         let now = self.trace.ms();
-        self.inner.lock().told.insert(broker, now);
+        let mut inner = self.inner.lock();
+        if inner.latest.get(&broker) == Some(&session) {
+            inner.told.insert(broker, now);
+        }
     }
 
     fn port(&self, granted: (i64, u64, i32), sent: Duration) -> Arc<dyn Port> {
