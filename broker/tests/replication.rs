@@ -201,6 +201,32 @@ async fn sequences_survive_a_change_of_leader() {
     );
 }
 
+/// A former leader that has not heard of its successor lacks what a producer sent to that one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_in_doubt_refuses_no_producer_for_good() {
+    let cluster = cluster(2, STEADY).await;
+    cluster.shared.create("t", &[1, 2], &[]);
+    cluster.apply().await;
+    let at = |sequence| Producer {
+        id: 77,
+        epoch: 0,
+        sequence,
+    };
+    let mut former = Wire::connect(cluster.node(1).address).await;
+    let first = former.produce("t", -1, batch_of(at(0), 1, &["a"])).await;
+    assert_eq!(first, (0, 0));
+    cluster.shared.cut_off(1);
+    cluster.shared.elect("t", Some(2), &[2]);
+    cluster.apply().await;
+    let mut leader = Wire::connect(cluster.node(2).address).await;
+    let second = leader.produce("t", -1, batch_of(at(1), 1, &["b"])).await;
+    assert_eq!(second, (0, 1));
+    let gap = former.produce("t", -1, batch_of(at(2), 1, &["c"])).await;
+    assert_eq!(gap.0, NOT_LEADER, "to be tried at the leader");
+    let third = leader.produce("t", -1, batch_of(at(2), 1, &["c"])).await;
+    assert_eq!(third, (0, 2));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_made_anew_shares_nothing_with_the_old_one() {
     let cluster = cluster(2, STEADY).await;

@@ -4,7 +4,7 @@ use super::Certainty;
 use super::partition::{Inner, Partition, PartitionError, Role};
 use super::wake::wait_until;
 use crate::clock;
-use crate::log::{AppendOrigin, Appended};
+use crate::log::{AppendError, AppendOrigin, Appended};
 use crate::mutants::{self, Mutant};
 use crate::replica::isr::{Proposal, WriteEnd};
 use crate::replica::leader::{Acks, FollowerFetch};
@@ -114,7 +114,8 @@ impl Partition {
         all: bool,
     ) -> Result<Committing, PartitionError> {
         let in_doubt_taken = all || self.host.config.replica.acks_while_in_doubt;
-        match self.host.ensemble.certainty() {
+        let certainty = self.host.ensemble.certainty();
+        match certainty {
             Certainty::Sure => {}
             Certainty::InDoubt if in_doubt_taken => {}
             Certainty::InDoubt | Certainty::Expired => return Err(PartitionError::NotLeader),
@@ -133,6 +134,12 @@ impl Partition {
         }
         let leader_epoch = leader.leader_epoch();
         let appended = self.log.append_checked(checked, leader_epoch);
+        // What a producer sent before, another leader may have by now: nothing to refuse it for good.
+        if certainty == Certainty::InDoubt
+            && let Err(AppendError::OutOfOrderSequence { .. }) = &appended
+        {
+            return Err(PartitionError::NotLeader);
+        }
         let appended = self.host.check(appended)?;
         self.on_log_end(&mut inner);
         self.flush_if_due(&mut inner);
