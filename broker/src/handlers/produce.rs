@@ -9,6 +9,7 @@ use super::{Context, KafkaError, Reply, is_internal};
 use crate::clock;
 use crate::log::format::record_batch::{Header, ZSTD};
 use crate::log::{AppendError, AppendOrigin, TopicPartition};
+use crate::mutants::{self, Mutant};
 use crate::purgatory;
 use crate::replica::hosted::{Committing, Partition, PartitionError};
 use crate::wire::codec::{self, RequestError, text};
@@ -66,7 +67,7 @@ pub(super) async fn handle(
     if acks == 0 {
         return answer_nothing(&topics);
     }
-    if acks == -1 {
+    if acks == -1 && !mutants::is(Mutant::AckBeforeHighWatermark) {
         wait(ctx, version, &mut topics, deadline).await;
     }
     let responses = topics.into_iter().map(|(topic, appending)| {

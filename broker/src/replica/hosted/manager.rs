@@ -12,7 +12,6 @@ use super::{FatalHook, HostConfig, StateWriter};
 use crate::clock;
 use crate::log::{AppendOrigin, Appended, Log, LogManager, OpenError, TopicPartition};
 use crate::metadata::{Image, MetadataCache, Topic};
-use crate::mutants::{self, Mutant};
 use crate::replica::state::part;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -170,7 +169,7 @@ impl ReplicaManager {
         let deadline = Instant::from_std(clock::now() + timeout);
         let partition = self.partition(name)?;
         let append: Committing = partition.append_as_leader(records, origin, acks == -1)?;
-        if acks == -1 && !mutants::is(Mutant::AckBeforeHighWatermark) {
+        if acks == -1 {
             partition.committed(&append, deadline).await?;
         }
         Ok(append.appended)
