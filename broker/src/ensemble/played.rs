@@ -1,8 +1,7 @@
 //! The tree of an ensemble that is played: what `fake` and the simulator keep in the place of coordinators. One write is
 //! one zxid; a group is done whole or not at all; every write's changes are kept, for streams that lag.
 //!
-//! It follows ZooKeeper's rules as far as this package relies on them. `tests/contract.rs` holds it against a
-//! real coordinator, operation by operation.
+//! It follows ZooKeeper's rules as far as this package relies on them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
