@@ -32,8 +32,9 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Expiry {
     held: BTreeMap<Hold, Held>,
-    /// By session: when any node heard from its client last.
-    heard: BTreeMap<i64, u64>,
+    /// When its node heard from the client last, be it after the client has given the connection up. What comes in under
+    /// a former attach number keeps no session alive.
+    heard: BTreeMap<Hold, u64>,
     /// Entries, by index and term, that expire a session too early. A deposed leader may write such: it is wrong only
     /// if it is committed.
     early: BTreeMap<(u64, u64), String>,
@@ -53,7 +54,7 @@ impl Expiry {
             confirmed_us: 0,
         };
         self.held.insert(hold, held);
-        self.heard.insert(hold.0, now_us);
+        self.heard.insert(hold, now_us);
     }
 
     /// The client sends something.
@@ -66,13 +67,13 @@ impl Expiry {
 
     /// Its node hears from it.
     pub fn touched(&mut self, now_us: u64, hold: Hold) {
+        self.heard.insert(hold, now_us);
         if let Some(held) = self.held.get_mut(&hold) {
             held.touched.push_back(now_us);
-            self.heard.insert(hold.0, now_us);
         }
     }
 
-    /// A report that `node` sent at `sent_us` has been acknowledged.
+    /// A report that `node` made at `sent_us` has been acknowledged.
     pub fn reported(&mut self, node: usize, sent_us: u64) {
         for held in self.held.values_mut().filter(|held| held.node == node) {
             while held.touched.front().is_some_and(|&at| at < sent_us) {
@@ -130,7 +131,8 @@ impl Expiry {
     /// All faults ended at `healed_us`: who has been silent for long enough since must be gone.
     pub fn at_the_end(&self, now_us: u64, healed_us: u64, truth: &Truth) {
         for (session, life) in truth.living() {
-            let heard_us = self.heard.get(&session).copied().unwrap_or(0);
+            let hold = (session, life.attach);
+            let heard_us = self.heard.get(&hold).copied().unwrap_or(0);
             let since_us = heard_us.max(life.attached_us).max(healed_us);
             let latest_us = since_us + u64::from(life.timeout_ms) * 1_000 + EXPIRY_LAG_US;
             assert!(
@@ -192,6 +194,26 @@ mod tests {
         let mut expiry = expiry();
         (1..5).for_each(|n| expiry.sent(n * 600_000, HOLD));
         expiry.answered(2_500_000, HOLD, &expired());
+    }
+
+    #[test]
+    fn what_arrives_after_its_client_has_left_counts() {
+        let mut truth = Truth::default();
+        truth.applied(0, &entry(1, vec![open(7)]));
+        let mut expiry = expiry();
+        expiry.over(HOLD);
+        expiry.touched(5_500_000, HOLD);
+        expiry.at_the_end(9_000_000, 1_000_000, &truth);
+    }
+
+    #[test]
+    #[should_panic(expected = "though silent since")]
+    fn what_arrives_under_another_attach_number_does_not() {
+        let mut truth = Truth::default();
+        truth.applied(0, &entry(1, vec![open(7)]));
+        let mut expiry = expiry();
+        expiry.touched(5_500_000, (7, 2));
+        expiry.at_the_end(9_000_000, 1_000_000, &truth);
     }
 
     #[test]

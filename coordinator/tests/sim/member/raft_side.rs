@@ -1,5 +1,6 @@
 //! The raft thread: one round carries out what the node wants done, in the order of `driver`.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use zweig_coordinator::consensus::NotDone;
@@ -20,6 +21,8 @@ pub struct RaftSide {
     pub due: bool,
     pub checkpoints: Checkpoints,
     reported_ms: Option<u64>,
+    /// Reports, of which none is acknowledged yet: when each was made, by the member's own clock and in true time.
+    reports: VecDeque<(u64, u64)>,
 }
 
 impl RaftSide {
@@ -30,6 +33,7 @@ impl RaftSide {
             due: true,
             checkpoints: Checkpoints::default(),
             reported_ms: None,
+            reports: VecDeque::new(),
         }
     }
 }
@@ -45,6 +49,7 @@ impl Member {
         if up.raft.node.wants_heard(now) {
             let heard = up.door.link.take_heard();
             up.raft.node.handle(now, NodeInput::Heard(heard));
+            up.raft.reports.push_back((now.ms, env.now_us()));
         }
         up.raft.node.effects(now)
     }
@@ -116,16 +121,23 @@ impl Member {
         }
     }
 
-    /// When the report was sent that was acknowledged since the last question, in true time.
-    pub fn news_of_touch(&mut self, env: &Env) -> Option<u64> {
-        let now = self.now(env);
+    /// When the report was made that was acknowledged since the last question, in true time. The member's own clock
+    /// says so in whole milliseconds and with a drift, which is too coarse for who was heard just before or behind it.
+    pub fn news_of_touch(&mut self) -> Option<u64> {
         let up = self.up.as_mut()?;
         let reported_ms = up.raft.node.reported_ms();
         if std::mem::replace(&mut up.raft.reported_ms, reported_ms) == reported_ms {
             return None;
         }
-        let ago_ms = now.ms - reported_ms?;
-        Some(env.now_us().saturating_sub(1_000 * ago_ms))
+        let reports = &mut up.raft.reports;
+        let mut made_us = None;
+        // Of two within one millisecond, the first covers less.
+        while let Some((ms, us)) = reports.pop_front_if(|(ms, _)| Some(*ms) <= reported_ms) {
+            if Some(ms) == reported_ms {
+                made_us = made_us.or(Some(us));
+            }
+        }
+        made_us
     }
 }
 

@@ -66,7 +66,7 @@ impl World {
                 promises.leads(member.raft_id(), core.term());
             }
         }
-        if let Some(sent_us) = member.news_of_touch(&self.env) {
+        if let Some(sent_us) = member.news_of_touch() {
             self.env.witness.expiry.reported(at, sent_us);
         }
         true
