@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// The number of the node and of the writing; shorter values cannot be told apart.
-pub const SHORTEST: usize = 16;
+/// Bytes: the number of the node and of the writing. Shorter values cannot be told apart.
+pub const SHORTEST: i64 = 16;
 
 /// The content of node `index` by the writing `stamp`, `len` bytes, at least [`SHORTEST`].
 pub fn write(index: u32, stamp: u64, len: usize) -> Bytes {

@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     znodes: u32,
     /// Bytes in each node.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(content::SHORTEST..=1_000_000))]
     value_size: u32,
     /// The node to work below; it must not exist. One of its own for each run by default.
     #[arg(long, value_name = "PATH")]
