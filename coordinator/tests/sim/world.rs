@@ -251,6 +251,7 @@ impl World {
         }
         env.note(3, &[id, end as u64], || format!("{id}: {end:?} {why}"));
         member.end(env, end);
+        env.witness.expiry.node_ends(at);
         self.clients
             .node_ends(env.agenda.now_us, at, end == End::PowerLost);
         let event = Event::Start {

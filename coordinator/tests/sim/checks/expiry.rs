@@ -82,6 +82,13 @@ impl Expiry {
         }
     }
 
+    /// What `node` had heard and not yet reported goes with it, also where clients do not notice that it is gone.
+    pub fn node_ends(&mut self, node: usize) {
+        for held in self.held.values_mut().filter(|held| held.node == node) {
+            held.touched.clear();
+        }
+    }
+
     /// A leader asks for a session to be expired, by the entry at that index and term.
     pub fn proposed(&mut self, now_us: u64, at: (u64, u64), hold: Hold) {
         let Some(held) = self.held.get(&hold) else {
@@ -185,6 +192,18 @@ mod tests {
         expiry.reported(0, 200_000);
         expiry.proposed(1_500_000, (5, 1), HOLD);
         expiry.applied((5, 2));
+        expiry.applied((5, 1));
+    }
+
+    #[test]
+    fn what_a_node_took_with_it_was_not_reported() {
+        let mut expiry = expiry();
+        expiry.touched(100_000, HOLD);
+        expiry.reported(0, 200_000);
+        expiry.touched(500_000, HOLD);
+        expiry.node_ends(0);
+        expiry.reported(0, 900_000);
+        expiry.proposed(2_100_000, (5, 1), HOLD);
         expiry.applied((5, 1));
     }
 
