@@ -81,6 +81,7 @@ impl OffsetIndex {
         })
     }
 
+    /// All entries, for tests.
     #[cfg(test)]
     pub fn entries(&self) -> Vec<OffsetPosition> {
         let all = (0..self.count()).map(|at| self.decode(self.file.get(at).unwrap()));

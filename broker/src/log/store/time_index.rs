@@ -87,6 +87,7 @@ impl TimeIndex {
         })
     }
 
+    /// All entries, for tests.
     #[cfg(test)]
     pub fn entries(&self) -> Vec<TimestampEntry> {
         let all = (0..self.count()).map(|at| self.decode(self.file.get(at).unwrap()));

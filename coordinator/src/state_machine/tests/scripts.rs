@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::super::command::{Command, Create, Entry, Op, Origin};
 use super::super::*;
 use crate::storage::MemoryStore;
-use crate::tree::{Acl, AuthId, Zxid, acl};
+use crate::tree::{Acl, AuthId, acl};
 
 /// Runs steps against a state machine over memory.
 struct Script {

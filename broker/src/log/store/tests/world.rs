@@ -19,6 +19,7 @@ use crate::disk::memory::Loss;
 use crate::disk::{Disk, MemoryDisk};
 
 /// Why a step was not done.
+#[allow(dead_code, reason = "what the disk said is shown when a test fails")]
 #[derive(Debug)]
 pub enum Refused {
     /// The disk is full.
@@ -619,14 +620,6 @@ impl World {
             }
         }
         panic!("{}: {why:?}", log.topic_partition());
-    }
-
-    /// Ends the process, in good order or not.
-    pub fn stop(&mut self, clean: bool) {
-        if clean {
-            self.take(&Step::CleanStop).unwrap();
-        }
-        self.manager = None;
     }
 
     /// After a step that found no room: either it was done, or nothing was.
