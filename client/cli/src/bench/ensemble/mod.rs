@@ -98,6 +98,10 @@ pub struct Args {
 /// If no server is reached, a connection breaks, or an answer is wrong.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let options = context.options()?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the seed is printed, and can be given"
+    )]
     let seed = args.seed.unwrap_or_else(rand::random);
     let root = args
         .root
