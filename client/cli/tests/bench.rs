@@ -179,11 +179,7 @@ fn lie(mut stream: TcpStream) -> Option<()> {
             .write(out);
             if op == OpCode::GetData as i32 {
                 let data = Some(vec![7; 100].into());
-                GetDataResponse {
-                    data,
-                    stat: stat.clone(),
-                }
-                .write(out);
+                GetDataResponse { data, stat }.write(out);
             } else {
                 SyncResponse {
                     path: "/".to_owned(),
