@@ -31,9 +31,9 @@ impl Follower {
         }
     }
 
-    pub fn is_at(&self, node: usize, number: u64) -> bool {
-        self.at
-            .is_some_and(|(at, _, of)| (at, of) == (node, number))
+    /// Whether it hears the connection of this node, in this life of it, and of this number.
+    pub fn is_at(&self, connection: (usize, u64, u64)) -> bool {
+        self.at == Some(connection)
     }
 
     /// Connects, goes on, or leaves; returns when it will do the next thing.

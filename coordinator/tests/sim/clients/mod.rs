@@ -188,6 +188,7 @@ impl Clients {
         nodes: &mut impl Nodes,
         witness: &mut Witness,
     ) {
+        let boot = nodes.boot(node);
         let Some((door, now)) = nodes.door(node) else {
             return;
         };
@@ -199,7 +200,7 @@ impl Clients {
             }
             for (number, told) in told {
                 let mut followers = self.followers.iter_mut();
-                let follower = followers.find(|follower| follower.is_at(node, number));
+                let follower = followers.find(|follower| follower.is_at((node, boot, number)));
                 if !follower.is_some_and(|follower| follower.hear(told, witness)) {
                     door.unfollow(number);
                 }
