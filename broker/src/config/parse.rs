@@ -225,11 +225,16 @@ fn overridden(
     found
 }
 
-/// Byte order marks of UTF-8 and UTF-16. The library of properties would follow them, and panics where such a text ends too early.
+/// Byte order marks of UTF-8 and UTF-16. The library of properties would follow them, and panics where such a text, or the mark
+/// itself, ends too early.
 const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
 
 fn lines(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String, Place)>, ConfigError> {
-    if MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+    if !bytes.is_empty()
+        && MARKS
+            .iter()
+            .any(|mark| bytes.starts_with(mark) || mark.starts_with(bytes))
+    {
         return Err(ConfigError::Marked {
             path: path.to_owned(),
         });

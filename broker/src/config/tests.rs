@@ -156,7 +156,13 @@ fn topic_settings_are_checked_and_bad_ones_in_the_tree_count_as_absent() {
 /// The library of properties panicked at the end of some.
 #[test]
 fn a_byte_order_mark_is_refused() {
-    for bytes in [&b"\xfe\xffa\n"[..], b"\xff\xfea\n\n", b"\xef\xbb\xbfa=\xe4"] {
+    for bytes in [
+        &b"\xfe\xffa\n"[..],
+        b"\xff\xfea\n\n",
+        b"\xef\xbb\xbfa=\xe4",
+        b"\xff",
+        b"\xef\xbb",
+    ] {
         let read = Config::parse(Path::new("server.properties"), bytes, &[]);
         let refused = read.expect_err("refused").to_string();
         assert!(refused.contains("byte order mark"), "{refused}");

@@ -41,7 +41,8 @@ pub struct Entry {
     pub origin: Origin,
 }
 
-/// Byte order marks of UTF-8 and UTF-16. The library of properties would follow them, and panics where such a text ends too early.
+/// Byte order marks of UTF-8 and UTF-16. The library of properties would follow them, and panics where such a text, or the mark
+/// itself, ends too early.
 const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe"];
 
 /// All keys and values, in the order they were first found.
@@ -62,7 +63,11 @@ impl Properties {
 
     /// Reads what is in `text`; `path` is for messages.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigError> {
-        if MARKS.iter().any(|mark| text.starts_with(mark)) {
+        if !text.is_empty()
+            && MARKS
+                .iter()
+                .any(|mark| text.starts_with(mark) || mark.starts_with(text))
+        {
             return Err(ConfigError::Syntax {
                 path: path.to_owned(),
                 reason: "it begins with a byte order mark; save it without".to_owned(),

@@ -161,7 +161,13 @@ fn myid_comes_from_the_file_or_the_argument() {
 /// The library of properties panicked at the end of some.
 #[test]
 fn a_byte_order_mark_is_refused() {
-    for bytes in [&b"\xfe\xffa\n"[..], b"\xff\xfea\n\n", b"\xef\xbb\xbfa=\xe4"] {
+    for bytes in [
+        &b"\xfe\xffa\n"[..],
+        b"\xff\xfea\n\n",
+        b"\xef\xbb\xbfa=\xe4",
+        b"\xff",
+        b"\xef\xbb",
+    ] {
         let read = Config::parse(Path::new("zoo.cfg"), bytes, &[], Some(1));
         let refused = read.expect_err("refused").to_string();
         assert!(refused.contains("byte order mark"), "{refused}");
