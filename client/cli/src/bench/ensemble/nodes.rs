@@ -23,15 +23,7 @@ pub async fn make(plan: &Plan, connections: &mut [Connection]) -> Result<(), Fai
     for path in [plan.root.clone(), own_root(plan)] {
         create(&mut connections[0], path, Vec::new().into()).await?;
     }
-    let share = plan
-        .znodes
-        .div_ceil(u32::try_from(connections.len()).unwrap_or(u32::MAX))
-        .max(1);
-    let parts = connections
-        .iter_mut()
-        .zip((0..plan.znodes).step_by(share as usize));
-    try_join_all(parts.map(|(connection, from)| {
-        let range = from..(from + share).min(plan.znodes);
+    try_join_all(shares(plan, connections).map(|(connection, range)| {
         each(connection, range, "create", |connection, index| {
             let request = CreateRequest {
                 path: plan.path(index),
@@ -55,15 +47,7 @@ pub async fn remove(plan: &Plan, connections: &mut [Connection]) -> Result<(), F
     for left in children(&mut connections[0], &own).await? {
         delete(&mut connections[0], format!("{own}/{left}")).await?;
     }
-    let share = plan
-        .znodes
-        .div_ceil(u32::try_from(connections.len()).unwrap_or(u32::MAX))
-        .max(1);
-    let parts = connections
-        .iter_mut()
-        .zip((0..plan.znodes).step_by(share as usize));
-    try_join_all(parts.map(|(connection, from)| {
-        let range = from..(from + share).min(plan.znodes);
+    try_join_all(shares(plan, connections).map(|(connection, range)| {
         each(connection, range, "delete", |connection, index| {
             connection.queue(
                 OpCode::Delete,
@@ -79,6 +63,20 @@ pub async fn remove(plan: &Plan, connections: &mut [Connection]) -> Result<(), F
         delete(&mut connections[0], path).await?;
     }
     Ok(())
+}
+
+/// Each connection with the numbers of the nodes that it makes or removes.
+fn shares<'a>(
+    plan: &Plan,
+    connections: &'a mut [Connection],
+) -> impl Iterator<Item = (&'a mut Connection, Range<u32>)> + use<'a> {
+    let znodes = plan.znodes;
+    let count = u32::try_from(connections.len()).unwrap_or(u32::MAX);
+    let share = znodes.div_ceil(count).max(1);
+    let ranges = (0..znodes)
+        .step_by(share as usize)
+        .map(move |from| from..(from + share).min(znodes));
+    connections.iter_mut().zip(ranges)
 }
 
 fn own_root(plan: &Plan) -> String {
