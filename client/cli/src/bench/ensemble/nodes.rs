@@ -10,6 +10,7 @@ use zweig_proto::zk::{Acl, ErrorCode, Jute, OpCode};
 
 use super::content;
 use super::load::{Failed, Plan};
+use super::mix::Kind;
 use super::wire::Connection;
 
 /// Requests under way on each connection; more bring nothing.
@@ -24,7 +25,7 @@ pub async fn make(plan: &Plan, connections: &mut [Connection]) -> Result<(), Fai
         create(&mut connections[0], path, Vec::new().into()).await?;
     }
     try_join_all(shares(plan, connections).map(|(connection, range)| {
-        each(connection, range, "create", |connection, index| {
+        each(connection, range, Kind::Create, |connection, index| {
             let request = CreateRequest {
                 path: plan.path(index),
                 data: Some(content::write(index, 0, plan.value_size)),
@@ -48,7 +49,7 @@ pub async fn remove(plan: &Plan, connections: &mut [Connection]) -> Result<(), F
         delete(&mut connections[0], format!("{own}/{left}")).await?;
     }
     try_join_all(shares(plan, connections).map(|(connection, range)| {
-        each(connection, range, "delete", |connection, index| {
+        each(connection, range, Kind::Delete, |connection, index| {
             connection.queue(
                 OpCode::Delete,
                 &DeleteRequest {
@@ -87,7 +88,7 @@ fn own_root(plan: &Plan) -> String {
 async fn each(
     connection: &mut Connection,
     numbers: Range<u32>,
-    kind: &'static str,
+    kind: Kind,
     queue: impl Fn(&mut Connection, u32) -> i32,
 ) -> Result<(), Failed> {
     let mut left = numbers;
@@ -102,10 +103,15 @@ async fn each(
             return Ok(());
         };
         let reply = connection.next().await?;
-        if reply.header.xid != xid
-            || !matches!(reply.header.err, ErrorCode::OK | ErrorCode::NO_NODE)
-        {
-            return Err(wrong(connection, kind, format!("{:?}", reply.header)));
+        let done = match reply.header.err {
+            ErrorCode::OK => true,
+            // A broken run may have left only some.
+            ErrorCode::NO_NODE => kind == Kind::Delete,
+            _ => false,
+        };
+        if reply.header.xid != xid || !done {
+            let why = format!("{:?}", reply.header);
+            return Err(wrong(connection, kind.name(), why));
         }
     }
 }
