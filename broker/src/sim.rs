@@ -61,6 +61,9 @@ pub trait World: Send + Sync + 'static {
     /// The broker's replicas: what checkers look into.
     fn serving(&self, replicas: &Arc<ReplicaManager>);
 
+    /// It stops, and answers nobody any more: who leads here now leads in name only.
+    fn served(&self);
+
     /// The process ends itself.
     fn exited(&self, reason: &str);
 }

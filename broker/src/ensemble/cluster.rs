@@ -165,7 +165,10 @@ impl Cluster {
     }
 
     /// Proposes a state with another ISR, as the leader named in it, in place of the one at
-    /// `expected` (the partition epoch). Returns the new partition epoch.
+    /// `expected` (czxid of its znode, and partition epoch). Returns the new partition epoch.
+    ///
+    /// The czxid matters where a topic was deleted and created again: a leader that has not heard of that would write
+    /// into the state of the new topic, whose partition epochs begin anew.
     ///
     /// # Errors
     /// [`AlterIsrError`]; only `OutcomeUnknown` may have been written.
@@ -173,7 +176,7 @@ impl Cluster {
         &self,
         partition: &TopicPartition,
         proposed: PartitionState,
-        expected: i32,
+        (czxid, expected): (i64, i32),
     ) -> Result<i32, AlterIsrError> {
         let registered = self.registered();
         match standing(&*registered.port) {
@@ -185,6 +188,10 @@ impl Cluster {
             return Err(AlterIsrError::Fenced);
         }
         let path = topics::state_path(&partition.topic, partition.partition);
+        let check = WriteOp::CheckCreated {
+            path: path.clone(),
+            czxid,
+        };
         let op = WriteOp::set(path, topics::encode_state(&proposed), Some(expected));
         let op = match (mutants::is(Mutant::StateWithoutVersion), op) {
             (true, WriteOp::Set { path, data, .. }) => WriteOp::Set {
@@ -194,9 +201,9 @@ impl Cluster {
             },
             (_, op) => op,
         };
-        match registered.port.multi(vec![op]).await {
+        match registered.port.multi(vec![check, op]).await {
             Ok(batch) => {
-                let stat = batch.results.first().and_then(WriteResult::stat);
+                let stat = batch.results.last().and_then(WriteResult::stat);
                 Ok(stat.map_or(expected + 1, |stat| stat.version))
             }
             Err(failed) => Err(alter_error(failed.error, partition)),

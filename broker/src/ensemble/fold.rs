@@ -232,13 +232,13 @@ impl Fold {
             Ok(state) => (Some(state), Ok(())),
             Err(problem) => (None, Err(problem)),
         };
-        let version = stat.version;
+        let (version, czxid) = (stat.version, stat.czxid);
         let known = self.image.update_partition(topic, partition, |p| {
             let state = state.unwrap_or_else(|| PartitionState {
                 leader: None,
                 ..p.state()
             });
-            p.set_state(state, version);
+            p.set_state(state, version, czxid);
         });
         if known {
             self.delta.partitions.insert((Arc::from(topic), partition));

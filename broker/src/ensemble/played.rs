@@ -190,6 +190,16 @@ impl Tree {
                 self.at(path, *version)?;
                 Ok((WriteResult::Done, None))
             }
+            WriteOp::CheckCreated { path, czxid } => {
+                let (_, stat) = self.at(path, None)?;
+                if stat.czxid != *czxid {
+                    return Err(Error::BadVersion {
+                        path: path.clone(),
+                        detail: format!("expected the one of {czxid}, found {}", stat.czxid),
+                    });
+                }
+                Ok((WriteResult::Done, None))
+            }
             WriteOp::SetAcl { path, .. } => Err(Error::Unimplemented(path.clone())),
         }
     }

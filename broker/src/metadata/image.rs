@@ -108,6 +108,8 @@ pub struct Partition {
     pub isr: Vec<i32>,
     /// Version of the state znode; -1 before it exists.
     pub partition_epoch: i32,
+    /// czxid of the state znode: tells it from that of a topic of the same name that was deleted.
+    pub state_czxid: i64,
     /// Broker epoch under which the leader was chosen; 0 where the state does not say.
     pub leader_broker_epoch: i64,
     /// Broker epochs of the ISR's members, in the order of `isr`; 0 where the state does not say.
@@ -144,6 +146,7 @@ impl Partition {
             controller_epoch: -1,
             isr: Vec::new(),
             partition_epoch: -1,
+            state_czxid: 0,
             leader_broker_epoch: 0,
             isr_broker_epochs: Vec::new(),
             has_node: false,
@@ -163,8 +166,8 @@ impl Partition {
         }
     }
 
-    /// Replaces the state, which is the znode's content at `version`.
-    pub fn set_state(&mut self, state: PartitionState, version: i32) {
+    /// Replaces the state, which is the content at `version` of the znode created at `czxid`.
+    pub fn set_state(&mut self, state: PartitionState, version: i32, czxid: i64) {
         self.leader = state.leader;
         self.leader_epoch = state.leader_epoch;
         self.controller_epoch = state.controller_epoch;
@@ -172,6 +175,7 @@ impl Partition {
         self.leader_broker_epoch = state.leader_broker_epoch;
         self.isr_broker_epochs = state.isr_broker_epochs;
         self.partition_epoch = version;
+        self.state_czxid = czxid;
         self.has_node = true;
     }
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::ensemble::cluster::{AlterIsrError, Cluster, Standing};
 use crate::ensemble::topics::{CreateTopic, CreateTopicError, DeleteTopicError};
 use crate::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
-use crate::log::TopicPartition;
+use crate::log::{TopicId, TopicPartition};
 use crate::metadata::{MetadataCache, PartitionState};
 use crate::replica::hosted::{Certainty, StateWriter};
 use crate::replica::isr::{Proposal, WriteEnd};
@@ -20,17 +20,28 @@ pub(super) struct EnsembleFace {
 }
 
 impl EnsembleFace {
-    /// The state a proposal leads to; `None` if this broker does not lead in that epoch any more.
-    fn proposed(&self, partition: &TopicPartition, proposal: &Proposal) -> Option<PartitionState> {
+    /// The state a proposal leads to, and the czxid of its znode; `None` if this broker does not lead in that epoch of
+    /// that topic any more.
+    fn proposed(
+        &self,
+        (partition, topic_id): (&TopicPartition, TopicId),
+        proposal: &Proposal,
+    ) -> Option<(PartitionState, i64)> {
         let image = self.metadata.image();
+        image
+            .topic(&partition.topic)
+            .filter(|topic| topic.id == topic_id)?;
         let current = image.partition(&partition.topic, partition.partition)?;
         let leads = current.leader == Some(self.cluster.broker_id())
             && current.leader_epoch == proposal.leader_epoch;
         let (isr, isr_broker_epochs) = proposal.isr.members().unzip();
-        leads.then(|| PartitionState {
-            isr,
-            isr_broker_epochs,
-            ..current.state()
+        leads.then(|| {
+            let state = PartitionState {
+                isr,
+                isr_broker_epochs,
+                ..current.state()
+            };
+            (state, current.state_czxid)
         })
     }
 }
@@ -52,15 +63,16 @@ impl StateWriter for EnsembleFace {
     fn write_isr(
         &self,
         partition: TopicPartition,
+        topic_id: TopicId,
         proposal: Proposal,
     ) -> BoxFuture<'static, WriteEnd> {
-        let proposed = self.proposed(&partition, &proposal);
+        let proposed = self.proposed((&partition, topic_id), &proposal);
         let cluster = self.cluster.clone();
         Box::pin(async move {
-            let Some(proposed) = proposed else {
+            let Some((proposed, czxid)) = proposed else {
                 return WriteEnd::Stale;
             };
-            let expected = proposal.expected_partition_epoch;
+            let expected = (czxid, proposal.expected_partition_epoch);
             match cluster.alter_isr(&partition, proposed, expected).await {
                 Ok(partition_epoch) => WriteEnd::Written { partition_epoch },
                 Err(AlterIsrError::Stale(_) | AlterIsrError::Gone(_)) => WriteEnd::Stale,

@@ -177,7 +177,9 @@ impl Running {
             move_leaders_away(&cluster, config, &self.runtime).await;
         }
         self.net_stop.cancel();
-        wait(&self.net, "connections").await;
+        if wait(&self.net, "connections").await {
+            serves_nobody();
+        }
         self.stop.cancel();
         wait(&self.tasks, "tasks").await;
         let registered = cluster.standing() != Standing::Expired;
@@ -243,12 +245,21 @@ async fn move_leaders_away(cluster: &Cluster, config: &Config, runtime: &Handle)
     }
 }
 
-async fn wait(tasks: &TaskTracker, what: &str) {
+/// True if all have ended in time.
+async fn wait(tasks: &TaskTracker, what: &str) -> bool {
     tasks.close();
     const LIMIT: Duration = Duration::from_secs(10);
-    if tokio::time::timeout(LIMIT, tasks.wait()).await.is_err() {
+    let all_ended = tokio::time::timeout(LIMIT, tasks.wait()).await.is_ok();
+    if !all_ended {
         tracing::warn!("{what} did not end within {LIMIT:?}");
     }
+    all_ended
+}
+
+/// From now on nobody is answered: the simulator need not look at who leads here.
+fn serves_nobody() {
+    #[cfg(feature = "sim")]
+    crate::sim::with(|world| world.served());
 }
 
 async fn stop_replicas(

@@ -49,9 +49,10 @@ pub async fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64
     let Some(leader) = client.leader(topic, partition).await else {
         return Fetched::Again;
     };
+    let epoch = client.leader_epoch(topic, partition);
     let asked = FetchPartition::default()
         .with_partition(partition)
-        .with_current_leader_epoch(client.leader_epoch(topic, partition))
+        .with_current_leader_epoch(epoch)
         .with_fetch_offset(offset)
         .with_partition_max_bytes(1 << 18);
     let asked = FetchTopic::default()
@@ -68,7 +69,10 @@ pub async fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64
     };
     let data = answer.responses.remove(0).partitions.remove(0);
     match ResponseError::try_from_code(data.error_code) {
-        None => {}
+        None => {
+            let history = &client.setting.history;
+            history.served(topic, partition, epoch, leader);
+        }
         Some(ResponseError::OffsetOutOfRange) => {
             let history = &client.setting.history;
             history.out_of_range(topic, partition, offset, leader);

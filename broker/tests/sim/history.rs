@@ -42,6 +42,8 @@ pub struct Book {
     stored: BTreeMap<String, BTreeSet<String>>,
     /// The same of topics that were deleted since.
     buried: BTreeMap<String, BTreeSet<String>>,
+    /// Under which leader epochs, named by consumers, brokers answered.
+    served: BTreeSet<(Part, i32, i32)>,
     /// Of the group.
     pub commits: Commits,
     /// What is wrong.
@@ -182,6 +184,12 @@ impl History {
         self.tell(told);
     }
 
+    /// A broker answered a consumer that named a leader epoch.
+    pub fn served(&self, topic: &str, partition: i32, epoch: i32, broker: i32) {
+        let part = (topic.to_owned(), partition);
+        self.book.lock().served.insert((part, epoch, broker));
+    }
+
     /// A consumer was told that its offset does not exist.
     pub fn out_of_range(&self, topic: &str, partition: i32, offset: i64, broker: i32) {
         let part = (topic.to_owned(), partition);
@@ -198,6 +206,11 @@ impl Book {
     pub fn excuse(&mut self, part: &Part) {
         self.excused.insert(part.clone());
         self.commits.excused |= part.0.starts_with("__");
+    }
+
+    /// Partition, leader epoch, and who answered a consumer that named it.
+    pub fn served(&self) -> impl Iterator<Item = &(Part, i32, i32)> {
+        self.served.iter()
     }
 
     /// Batches acknowledged of a partition.

@@ -60,16 +60,19 @@ struct Leading {
 
 #[derive(Default)]
 struct Known {
-    committed: Vec<Stored>,
+    /// Each with the leader epoch under which it was first shown as committed.
+    committed: Vec<(Stored, i32)>,
     /// By leader epoch.
     leaders: BTreeMap<i32, Leading>,
+    /// What leaders of epochs up to this one show is not relied on: those in sync lost their page caches.
+    forgotten: Option<i32>,
     /// By broker and life: how far its log was held against the committed one, and was not cut since.
     compared: BTreeMap<(i32, u32), i64>,
 }
 
 impl Known {
     fn end(&self) -> i64 {
-        self.committed.last().map_or(0, |batch| batch.next)
+        self.committed.last().map_or(0, |(batch, _)| batch.next)
     }
 }
 
@@ -225,7 +228,8 @@ impl Inspector {
     }
 
     /// Holds a replica's batches, from some offset on, against the committed log. A replica that is not the leader may
-    /// end before the committed log does.
+    /// end before the committed log does; a leader that has not heard of its successor need not have what was committed
+    /// under that one.
     pub fn compare(
         &mut self,
         part: &Part,
@@ -239,10 +243,15 @@ impl Inspector {
         }
         let first = stored.first().map_or(0, |batch| batch.base);
         let end = stored.last().map_or(first, |batch| batch.next);
-        let begin = known.committed.partition_point(|batch| batch.base < first);
+        let begin = known
+            .committed
+            .partition_point(|(batch, _)| batch.base < first);
         let mut own = stored.iter();
         let mut upto = first;
-        for committed in &known.committed[begin..] {
+        for (committed, shown_in) in &known.committed[begin..] {
+            if leads.is_some_and(|epoch| epoch < *shown_in) {
+                break;
+            }
             match own.next() {
                 Some(batch) if batch == committed => upto = batch.next,
                 Some(batch) => {
@@ -267,21 +276,31 @@ impl Inspector {
         None
     }
 
-    /// A leader shows more below its high watermark.
-    pub fn commit(&mut self, part: &Part, id: Uuid, more: &[Stored], high_watermark: i64) {
+    /// The leader of `epoch` shows more below its high watermark.
+    pub fn commit(
+        &mut self,
+        part: &Part,
+        (id, epoch): (Uuid, i32),
+        more: &[Stored],
+        high_watermark: i64,
+    ) {
         let known = self.known(part, id);
+        if known.forgotten.is_some_and(|upto| epoch <= upto) {
+            return;
+        }
         let end = known.end();
         let whole = more
             .iter()
             .filter(|b| b.base >= end && b.next <= high_watermark);
-        known.committed.extend(whole);
+        known.committed.extend(whole.map(|batch| (*batch, epoch)));
     }
 
-    /// From here on, records that were committed may be missing.
-    pub fn forget(&mut self, part: &Part) {
+    /// From here on, records that were committed up to a leader epoch may be missing.
+    pub fn forget(&mut self, part: &Part, upto: i32) {
         for known in self.known.get_mut(part).into_iter().flatten() {
             known.1.committed.clear();
             known.1.compared.clear();
+            known.1.forgotten = Some(upto);
         }
     }
 }
@@ -374,7 +393,7 @@ mod tests {
         let id = Uuid::from_u128(1);
         let mut inspector = Inspector::default();
         let log = [batch(0, 1), batch(1, 1), batch(2, 1)];
-        inspector.commit(&part(), id, &log, 2);
+        inspector.commit(&part(), (id, 1), &log, 2);
         assert_eq!(inspector.committed_end(&part(), id), 2);
         let full = inspector.compare(&part(), (id, Some(2)), (2, 1), &log);
         assert_eq!(full, None);
@@ -382,15 +401,34 @@ mod tests {
         assert!(lacks.expect("found").contains("lacks"));
         let behind = inspector.compare(&part(), (id, None), (2, 1), &log[..1]);
         assert_eq!(behind, None, "a follower may be behind");
+        let unaware = inspector.compare(&part(), (id, Some(0)), (3, 1), &log[..1]);
+        assert_eq!(unaware, None, "a former leader may be unaware");
         let other = [batch(0, 1), batch(1, 2)];
         let differs = inspector.compare(&part(), (id, None), (2, 1), &other);
         assert!(differs.expect("found").contains("in place of"));
     }
 
     #[test]
+    fn what_a_leader_of_before_a_loss_still_shows_is_not_relied_on() {
+        let id = Uuid::from_u128(1);
+        let mut inspector = Inspector::default();
+        inspector.commit(&part(), (id, 1), &[batch(0, 1)], 1);
+        inspector.forget(&part(), 1);
+        inspector.commit(&part(), (id, 1), &[batch(0, 1)], 1);
+        assert_eq!(inspector.committed_end(&part(), id), 0);
+        inspector.commit(&part(), (id, 2), &[batch(0, 2)], 1);
+        assert_eq!(inspector.committed_end(&part(), id), 1);
+    }
+
+    #[test]
     fn a_replica_in_sync_that_lacks_what_is_committed_is_found() {
         let mut inspector = Inspector::default();
-        inspector.commit(&part(), Uuid::from_u128(1), &[batch(0, 1), batch(1, 1)], 2);
+        inspector.commit(
+            &part(),
+            (Uuid::from_u128(1), 1),
+            &[batch(0, 1), batch(1, 1)],
+            2,
+        );
         let follower = |log_end, vouches| Look {
             leads: None,
             log_end,
@@ -428,7 +466,7 @@ mod tests {
         let id = Uuid::from_u128(1);
         let mut inspector = Inspector::default();
         let log = [batch(0, 1), batch(1, 1), batch(2, 1)];
-        inspector.commit(&part(), id, &log, 3);
+        inspector.commit(&part(), (id, 1), &log, 3);
         assert_eq!(inspector.compare(&part(), (id, None), (1, 1), &log), None);
         assert_eq!(inspector.compared_upto(&part(), id, (1, 1)), 3);
         let cut = Look {

@@ -105,6 +105,10 @@ impl World for Life {
         *self.0.serving.lock() = Arc::downgrade(replicas);
     }
 
+    fn served(&self) {
+        *self.0.serving.lock() = Weak::new();
+    }
+
     fn exited(&self, reason: &str) {
         self.0
             .trace

@@ -38,6 +38,8 @@ impl State {
 #[derive(Default)]
 pub struct States {
     all: BTreeMap<Part, State>,
+    /// Who was given which leader epoch, in the topic's present life.
+    leaders: BTreeMap<Part, BTreeMap<i32, i32>>,
     zxid: i64,
 }
 
@@ -55,7 +57,10 @@ impl States {
                     continue;
                 };
                 match data {
-                    None => drop(self.all.remove(&part)),
+                    None => {
+                        self.all.remove(&part);
+                        self.leaders.remove(&part);
+                    }
                     Some(data) => match serde_json::from_slice(data) {
                         Ok(state) => wrong.extend(self.put(part, state)),
                         Err(error) => wrong.push(format!("{path} makes no sense: {error}")),
@@ -80,8 +85,15 @@ impl States {
             };
             Some(format!("{part:?}: {why}: {before:?}, then {state:?}"))
         });
+        let leaders = self.leaders.entry(part.clone()).or_default();
+        leaders.insert(state.leader_epoch, state.leader);
         self.all.insert(part, state);
         wrong
+    }
+
+    /// Whom the tree gave a leader epoch; -1: nobody.
+    pub fn leader_in(&self, part: &Part, epoch: i32) -> Option<i32> {
+        self.leaders.get(part)?.get(&epoch).copied()
     }
 
     /// All of them, as of the last look.

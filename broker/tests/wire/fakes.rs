@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use zweig_broker::group::AppendFailure;
 use zweig_broker::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
-use zweig_broker::log::TopicPartition;
+use zweig_broker::log::{TopicId, TopicPartition};
 use zweig_broker::metadata::{Broker, Endpoint, Image};
 use zweig_broker::replica::hosted::{Certainty, StateWriter};
 use zweig_broker::replica::isr::{Proposal, WriteEnd};
@@ -237,13 +237,24 @@ impl StateWriter for FakeEnsemble {
         self.shared.image().broker_epoch(self.id)
     }
 
-    fn write_isr(&self, name: TopicPartition, proposal: Proposal) -> BoxFuture<'static, WriteEnd> {
+    fn write_isr(
+        &self,
+        name: TopicPartition,
+        topic_id: TopicId,
+        proposal: Proposal,
+    ) -> BoxFuture<'static, WriteEnd> {
         let shared = Arc::clone(&self.shared);
         async move {
             shared.update(|image| {
                 let Some(now) = image.partition(&name.topic, name.partition) else {
                     return WriteEnd::Stale;
                 };
+                if image
+                    .topic(&name.topic)
+                    .is_none_or(|topic| topic.id != topic_id)
+                {
+                    return WriteEnd::Stale;
+                }
                 let expected = proposal.expected_partition_epoch;
                 if now.partition_epoch != expected || now.leader_epoch != proposal.leader_epoch {
                     return WriteEnd::Stale;

@@ -155,6 +155,14 @@ pub enum WriteOp {
         /// `None`: that it exists is enough.
         version: Option<i32>,
     },
+    /// Do nothing, but fail unless the znode is the one created at that zxid: where a znode is deleted and created
+    /// again, versions begin anew, and a version alone may be that of the former one.
+    CheckCreated {
+        /// Which.
+        path: String,
+        /// Its [`Stat::czxid`].
+        czxid: i64,
+    },
 }
 
 impl WriteOp {
@@ -201,7 +209,8 @@ impl WriteOp {
             | Self::Delete { path, .. }
             | Self::Set { path, .. }
             | Self::SetAcl { path, .. }
-            | Self::Check { path, .. } => path,
+            | Self::Check { path, .. }
+            | Self::CheckCreated { path, .. } => path,
         }
     }
 }

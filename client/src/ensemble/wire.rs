@@ -107,6 +107,10 @@ pub(super) fn write_out(chroot: &Chroot, op: &WriteOp) -> Result<proto::WriteOp,
             path: chroot.full(path)?,
             version: version.unwrap_or(ANY_VERSION),
         }),
+        WriteOp::CheckCreated { path, czxid } => Op::CheckCreated(proto::CheckCreated {
+            path: chroot.full(path)?,
+            czxid: *czxid,
+        }),
     };
     Ok(proto::WriteOp { op: Some(op) })
 }

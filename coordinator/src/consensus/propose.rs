@@ -109,10 +109,14 @@ pub fn frees_space(command: &Command) -> bool {
         | Op::Delete { .. }
         | Op::DeleteContainer { .. }
         | Op::Check { .. }
+        | Op::CheckCreated { .. }
         | Op::SetLimits { .. } => true,
-        Op::Multi(ops) => ops
-            .iter()
-            .all(|op| matches!(op, Op::Delete { .. } | Op::Check { .. })),
+        Op::Multi(ops) => ops.iter().all(|op| {
+            matches!(
+                op,
+                Op::Delete { .. } | Op::Check { .. } | Op::CheckCreated { .. }
+            )
+        }),
         Op::Create(_)
         | Op::CreateContainer(_)
         | Op::SetData { .. }

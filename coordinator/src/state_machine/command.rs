@@ -114,7 +114,15 @@ pub enum Op {
         /// Its data version; -1: any.
         version: i32,
     },
-    /// All or nothing, one zxid. Holds creates, delete, setData, setACL and check only.
+    /// Does nothing, or fails if the znode is another one than that created at a zxid: versions begin anew when a
+    /// znode is deleted and created again, the zxid of its creation never comes back.
+    CheckCreated {
+        /// Which.
+        path: String,
+        /// Its czxid.
+        czxid: i64,
+    },
+    /// All or nothing, one zxid. Holds creates, delete, setData, setACL and checks only.
     Multi(Vec<Op>),
     /// One fence; if it holds, each group is done or not on its own, all in one zxid.
     FencedBatch {
@@ -165,6 +173,7 @@ mod tag {
     pub const SET_LIMITS: u8 = 13;
     pub const CREATE_CONTAINER: u8 = 14;
     pub const DELETE_CONTAINER: u8 = 15;
+    pub const CHECK_CREATED: u8 = 16;
 }
 
 impl Command {
@@ -239,7 +248,8 @@ impl Op {
             | Op::Delete { .. }
             | Op::SetData { .. }
             | Op::SetAcl { .. }
-            | Op::Check { .. } => true,
+            | Op::Check { .. }
+            | Op::CheckCreated { .. } => true,
             Op::OpenSession { .. }
             | Op::AttachSession { .. }
             | Op::CloseSession
@@ -298,6 +308,11 @@ fn put_op(out: &mut BytesMut, op: &Op, place: Place) {
             out.put_i32(*version);
         }
         Op::Check { path, version } => put_path_version(out, tag::CHECK, path, *version),
+        Op::CheckCreated { path, czxid } => {
+            out.put_u8(tag::CHECK_CREATED);
+            put_bytes(out, path.as_bytes());
+            out.put_i64(*czxid);
+        }
         Op::Multi(ops) => {
             out.put_u8(tag::MULTI);
             put_batch(out, ops);
@@ -405,6 +420,10 @@ fn read_op(reader: &mut Reader, place: Place) -> Result<Op, DecodeError> {
         tag::CHECK => Op::Check {
             path: reader.string("path")?,
             version: reader.i32("version")?,
+        },
+        tag::CHECK_CREATED => Op::CheckCreated {
+            path: reader.string("path")?,
+            czxid: reader.i64("czxid")?,
         },
         tag::MULTI => Op::Multi(read_batch(reader)?),
         tag::FENCED_BATCH => read_fenced_batch(reader)?,

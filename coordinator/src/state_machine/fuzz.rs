@@ -166,7 +166,7 @@ fn any_create(choices: &mut Choices<'_>) -> Create {
 
 /// What may stand in a batch.
 fn any_batched(choices: &mut Choices<'_>) -> Op {
-    match choices.byte() % 7 {
+    match choices.byte() % 8 {
         0 | 1 => Op::Create(any_create(choices)),
         2 => Op::CreateContainer(any_create(choices)),
         3 => Op::Delete {
@@ -182,6 +182,10 @@ fn any_batched(choices: &mut Choices<'_>) -> Op {
             path: any_path(choices),
             acl: any_acl(choices),
             version: any_version(choices),
+        },
+        6 => Op::CheckCreated {
+            path: any_path(choices),
+            czxid: any_version(choices).into(),
         },
         _ => Op::Check {
             path: any_path(choices),

@@ -85,6 +85,16 @@ pub enum OpError {
         /// What it is.
         found: i32,
     },
+    /// The znode is not the one that was meant: that one was deleted.
+    #[error("{path}: created at zxid {found}, expected the one of {expected}")]
+    CreatedAnew {
+        /// Which.
+        path: String,
+        /// The czxid that the caller asked for.
+        expected: i64,
+        /// What it is.
+        found: i64,
+    },
     /// A znode with children cannot be deleted.
     #[error("{path} has {children} children")]
     NotEmpty {

@@ -13,7 +13,7 @@ use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
 use crate::storage::{Meta, ReplicatedLimits, Store, StoreError};
 use crate::tree::{
-    Acl, AclList, AuthId, ChildNumbers, Mutation, Node, Transaction, acl, digest, path,
+    Acl, AclList, AuthId, ChildNumbers, Mutation, Node, Transaction, Zxid, acl, digest, path,
 };
 use bytes::Bytes;
 
@@ -81,6 +81,7 @@ impl<'a, S: Store> Draft<'a, S> {
             } => self.set_data(path, data, version),
             Op::SetAcl { path, acl, version } => self.set_acl(path, &acl, version),
             Op::Check { path, version } => self.check(&path, version),
+            Op::CheckCreated { path, czxid } => self.check_created(&path, Zxid(czxid)),
             op => Err(OpError::BadArguments(format!("{op:?} cannot stand in a batch")).into()),
         }
     }
@@ -237,6 +238,21 @@ impl<'a, S: Store> Draft<'a, S> {
         self.permit(&node, acl::READ, path)?;
         check_version(path, version, node.version)?;
         Ok(Reply::Done)
+    }
+
+    fn check_created(&mut self, path: &str, expected: Zxid) -> Result<Reply, Failure> {
+        path::validate(path).map_err(OpError::BadArguments)?;
+        let node = self.existing(path)?;
+        self.permit(&node, acl::READ, path)?;
+        if node.czxid == expected {
+            return Ok(Reply::Done);
+        }
+        let error = OpError::CreatedAnew {
+            path: path.to_owned(),
+            expected: expected.0,
+            found: node.czxid.0,
+        };
+        Err(error.into())
     }
 
     /// Sets the replicated settings.

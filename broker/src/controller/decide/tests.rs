@@ -149,7 +149,7 @@ impl World {
         }
         self.image.update_partition(&topic, index, |p| {
             let version = p.partition_epoch + 1;
-            p.set_state(state, version);
+            p.set_state(state, version, 1);
         });
         self.delta.partitions.insert((topic, index));
     }

@@ -165,7 +165,7 @@ async fn an_isr_is_changed_only_at_the_version_it_was_decided_from() {
         leader_broker_epoch: epoch,
         isr_broker_epochs: vec![epoch],
     };
-    let gone = f.cluster.alter_isr(&tp, state.clone(), 0).await;
+    let gone = f.cluster.alter_isr(&tp, state.clone(), (1, 0)).await;
     assert_eq!(gone, Err(AlterIsrError::Gone(tp.clone())));
     f.cluster.create_topic(topic("t")).await.expect("created");
     let mode = CreateMode::Persistent;
@@ -178,18 +178,26 @@ async fn an_isr_is_changed_only_at_the_version_it_was_decided_from() {
             mode,
         ),
     ];
-    f.port.multi(ops).await.expect("state");
-    assert_eq!(f.cluster.alter_isr(&tp, state.clone(), 0).await, Ok(1));
-    let stale = f.cluster.alter_isr(&tp, state.clone(), 0).await;
+    let czxid = f.port.multi(ops).await.expect("state").zxid;
+    let former_topic = f
+        .cluster
+        .alter_isr(&tp, state.clone(), (czxid - 1, 0))
+        .await;
+    assert_eq!(former_topic, Err(AlterIsrError::Stale(tp.clone())));
+    assert_eq!(
+        f.cluster.alter_isr(&tp, state.clone(), (czxid, 0)).await,
+        Ok(1)
+    );
+    let stale = f.cluster.alter_isr(&tp, state.clone(), (czxid, 0)).await;
     assert_eq!(stale, Err(AlterIsrError::Stale(tp.clone())));
     f.ensemble.spoil(&[Fault::LoseAnswer, Fault::NotDone]);
-    let unknown = f.cluster.alter_isr(&tp, state.clone(), 1).await;
+    let unknown = f.cluster.alter_isr(&tp, state.clone(), (czxid, 1)).await;
     assert!(matches!(unknown, Err(AlterIsrError::OutcomeUnknown(_))));
-    let refused = f.cluster.alter_isr(&tp, state.clone(), 2).await;
+    let refused = f.cluster.alter_isr(&tp, state.clone(), (czxid, 2)).await;
     assert!(matches!(refused, Err(AlterIsrError::NotDone(_))));
     f.port.silent_for(Duration::from_secs(13));
     assert_eq!(f.cluster.standing(), Standing::InDoubt);
-    let doubt = f.cluster.alter_isr(&tp, state.clone(), 2).await;
+    let doubt = f.cluster.alter_isr(&tp, state.clone(), (czxid, 2)).await;
     assert_eq!(doubt, Err(AlterIsrError::InDoubt));
     f.port.silent_for(Duration::from_secs(11));
     assert_eq!(f.cluster.standing(), Standing::Sure);
@@ -197,11 +205,11 @@ async fn an_isr_is_changed_only_at_the_version_it_was_decided_from() {
         leader_broker_epoch: epoch - 1,
         ..state.clone()
     };
-    let fenced = f.cluster.alter_isr(&tp, former, 2).await;
+    let fenced = f.cluster.alter_isr(&tp, former, (czxid, 2)).await;
     assert_eq!(fenced, Err(AlterIsrError::Fenced));
     f.ensemble.expire(f.port.credentials().session);
     assert_eq!(f.cluster.standing(), Standing::Expired);
-    let fenced = f.cluster.alter_isr(&tp, state, 2).await;
+    let fenced = f.cluster.alter_isr(&tp, state, (czxid, 2)).await;
     assert_eq!(fenced, Err(AlterIsrError::Fenced));
 }
 

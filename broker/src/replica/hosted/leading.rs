@@ -422,7 +422,7 @@ impl Partition {
             let end = self
                 .host
                 .ensemble
-                .write_isr(self.name.clone(), proposal.clone())
+                .write_isr(self.name.clone(), self.topic_id(), proposal.clone())
                 .await;
             self.log_isr_end(&proposal, end);
             {

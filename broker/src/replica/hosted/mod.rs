@@ -47,7 +47,7 @@ pub use partition::{Partition, PartitionError};
 
 use super::isr::{Proposal, WriteEnd};
 use crate::config;
-use crate::log::TopicPartition;
+use crate::log::{TopicId, TopicPartition};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -70,10 +70,12 @@ pub trait StateWriter: Send + Sync + 'static {
     /// Epoch of the current registration; `None` while there is none.
     fn broker_epoch(&self) -> Option<i64>;
 
-    /// Writes a change of the ISR into the state's znode, on condition of its version.
+    /// Writes a change of the ISR into the state's znode, on condition of its version, and that it is still that of
+    /// the topic of this id.
     fn write_isr(
         &self,
         partition: TopicPartition,
+        topic_id: TopicId,
         proposal: Proposal,
     ) -> BoxFuture<'static, WriteEnd>;
 }

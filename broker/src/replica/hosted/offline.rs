@@ -48,10 +48,13 @@ impl ReplicaManager {
     /// Writes an ISR without this broker, if it leads and others are in it.
     fn leave_isr(&self, name: &TopicPartition, image: &Image, broker_epoch: Option<i64>) {
         let me = self.broker_id();
-        let Some(seen) = image.partition(&name.topic, name.partition) else {
+        let Some(topic) = image.topic(&name.topic) else {
             return;
         };
-        let state = state_of(seen);
+        let Some(seen) = topic.partitions.get(&name.partition) else {
+            return;
+        };
+        let (topic_id, state) = (topic.id, state_of(seen));
         let others = Isr::new(state.isr.members().filter(|(id, _)| *id != me));
         let leads = part(&state, me, broker_epoch) == Part::Lead;
         let sure = self.host.ensemble.certainty() == Certainty::Sure;
@@ -66,7 +69,7 @@ impl ReplicaManager {
         };
         let (ensemble, name) = (Arc::clone(&self.host.ensemble), name.clone());
         tasks::spawn_on(&self.host.runtime, async move {
-            let end = ensemble.write_isr(name.clone(), proposal).await;
+            let end = ensemble.write_isr(name.clone(), topic_id, proposal).await;
             if !matches!(end, super::WriteEnd::Written { .. }) {
                 warn!(partition = %name, ?end, "not left yet");
             }

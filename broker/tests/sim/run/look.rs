@@ -81,9 +81,13 @@ impl World {
             }
         }
         let known = self.inspector.committed_end(part, id);
-        if look.leads.is_some() && look.high_watermark > known {
+        if let Some(epoch) = look.leads.filter(|_| look.high_watermark > known) {
             match batches(log, known, look.high_watermark) {
-                Ok(more) => self.inspector.commit(part, id, &more, look.high_watermark),
+                Ok(more) => {
+                    let shown_by = (id, epoch);
+                    self.inspector
+                        .commit(part, shown_by, &more, look.high_watermark);
+                }
                 Err(error) => wrong.push(format!("{part:?} on b{}: {error}", look.broker.0)),
             }
         }
@@ -126,15 +130,17 @@ impl World {
             members.peek().is_some() && members.all(|(id, epoch)| self.is_lost(part, id, epoch))
         };
         let all = self.states.all().filter(|(part, state)| lost(part, state));
-        let all: Vec<Part> = all.map(|(part, _)| part.clone()).collect();
-        for part in all {
+        let all: Vec<(Part, i32)> = all
+            .map(|(part, state)| (part.clone(), state.leader_epoch))
+            .collect();
+        for (part, epoch) in all {
             if !self.history.book().is_excused(&part) {
                 self.trace
                     .line(|| format!("{part:?}: all in sync lost their page cache"));
                 self.history.book().excuse(&part);
             }
             // Each time: what was committed since the last time may be gone as well.
-            self.inspector.forget(&part);
+            self.inspector.forget(&part, epoch);
         }
     }
 
@@ -166,10 +172,27 @@ impl World {
                 Err(error) => wrong.push(error),
             }
         }
+        wrong.extend(self.served_out_of_turn());
         wrong.sort();
         wrong.dedup();
         wrong
             .into_iter()
             .for_each(|wrong| self.history.wrong(wrong));
+    }
+
+    /// Who answered a consumer under a leader epoch (KIP-320) that the tree gave to another broker.
+    fn served_out_of_turn(&self) -> Vec<String> {
+        let book = self.history.book();
+        // The deleted topic's successor counts its epochs anew.
+        let served = book.served().filter(|(part, ..)| part.0 != "c");
+        let out_of_turn = served.filter_map(|(part, epoch, broker)| {
+            let leader = self.states.leader_in(part, *epoch)?;
+            (leader != *broker).then(|| {
+                format!(
+                    "{part:?}: b{broker} answered under leader epoch {epoch}, which is b{leader}'s"
+                )
+            })
+        });
+        out_of_turn.collect()
     }
 }

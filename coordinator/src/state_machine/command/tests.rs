@@ -65,6 +65,7 @@ fn batched() -> impl Strategy<Value = Op> {
             version
         }),
         (text(), any::<i32>()).prop_map(|(path, version)| Op::Check { path, version }),
+        (text(), any::<i64>()).prop_map(|(path, czxid)| Op::CheckCreated { path, czxid }),
     ]
 }
 

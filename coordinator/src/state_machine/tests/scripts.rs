@@ -263,6 +263,10 @@ pub(super) fn parse_op(words: &[&str]) -> Op {
         },
         "setacl" => Op::SetAcl { path, acl, version },
         "check" => Op::Check { path, version },
+        "created" => Op::CheckCreated {
+            path,
+            czxid: words[2].parse().unwrap(),
+        },
         "limit" => Op::SetLimits {
             max_data_bytes: words[1].parse().unwrap(),
         },

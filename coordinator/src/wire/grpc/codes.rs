@@ -17,7 +17,7 @@ pub(super) fn of_op(failed: &OpError) -> Error {
     let code = match failed {
         OpError::NoNode { .. } => Code::NoNode,
         OpError::NodeExists { .. } => Code::NodeExists,
-        OpError::BadVersion { .. } => Code::BadVersion,
+        OpError::BadVersion { .. } | OpError::CreatedAnew { .. } => Code::BadVersion,
         OpError::NotEmpty { .. } => Code::NotEmpty,
         OpError::NoChildrenForEphemerals { .. } => Code::NoChildrenForEphemerals,
         OpError::InvalidAcl { .. } => Code::InvalidAcl,

@@ -85,6 +85,10 @@ fn op(op: proto::WriteOp) -> Result<Op, OpError> {
             path: check.path,
             version: check.version,
         },
+        ProtoOp::CheckCreated(check) => Op::CheckCreated {
+            path: check.path,
+            czxid: check.czxid,
+        },
     })
 }
 

@@ -11,7 +11,9 @@ pub fn of_op(error: &OpError) -> ErrorCode {
     match error {
         OpError::NoNode { .. } => ErrorCode::NO_NODE,
         OpError::NodeExists { .. } => ErrorCode::NODE_EXISTS,
-        OpError::BadVersion { .. } | OpError::Fenced { .. } => ErrorCode::BAD_VERSION,
+        OpError::BadVersion { .. } | OpError::CreatedAnew { .. } | OpError::Fenced { .. } => {
+            ErrorCode::BAD_VERSION
+        }
         OpError::NotEmpty { .. } => ErrorCode::NOT_EMPTY,
         OpError::NoChildrenForEphemerals { .. } => ErrorCode::NO_CHILDREN_FOR_EPHEMERALS,
         OpError::InvalidAcl { .. } => ErrorCode::INVALID_ACL,

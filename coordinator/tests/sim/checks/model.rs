@@ -182,6 +182,21 @@ impl Draft<'_> {
                 of_version(path, *version, node.stat.version)?;
                 Ok(Reply::Done)
             }
+            Op::CheckCreated { path, czxid } => {
+                let node = self.node(path)?;
+                if !node.permits(READ, self.auth()) {
+                    return Err(no_auth(path));
+                }
+                let (path, found) = (path.clone(), node.stat.czxid.0);
+                match found == *czxid {
+                    true => Ok(Reply::Done),
+                    false => Err(OpError::CreatedAnew {
+                        path,
+                        expected: *czxid,
+                        found,
+                    }),
+                }
+            }
             Op::DeleteContainer { path } => {
                 let node = self.node(path)?;
                 if !(node.container && node.children.is_empty() && node.creates > 0) {

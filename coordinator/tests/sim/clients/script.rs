@@ -30,6 +30,7 @@ pub struct Script {
     writer: u64,
     written: u64,
     versions: BTreeMap<String, i32>,
+    created: BTreeMap<String, i64>,
     crowd: Vec<String>,
 }
 
@@ -45,6 +46,7 @@ impl Script {
             writer,
             written: 0,
             versions: BTreeMap::new(),
+            created: BTreeMap::new(),
             crowd: Vec::new(),
         }
     }
@@ -205,13 +207,23 @@ impl Script {
                     .map(|_| self.write())
                     .collect();
                 if self.chance.once_in(3) {
-                    let path = self.any_path().to_owned();
-                    let version = self.version(&path);
-                    ops.insert(self.chance.below(2) as usize, Op::Check { path, version });
+                    let check = self.check();
+                    ops.insert(self.chance.below(2) as usize, check);
                 }
                 Op::Multi(ops)
             }
             _ => self.write(),
+        }
+    }
+
+    fn check(&mut self) -> Op {
+        let path = self.any_path().to_owned();
+        match self.created.get(&path) {
+            Some(&czxid) if self.chance.once_in(2) => Op::CheckCreated { path, czxid },
+            _ => {
+                let version = self.version(&path);
+                Op::Check { path, version }
+            }
         }
     }
 
@@ -262,6 +274,7 @@ impl Script {
             (ReadOp::Get { path, .. }, ReadReply::Data(_, stat))
             | (ReadOp::Exists { path, .. }, ReadReply::Exists(Some(stat))) => {
                 self.versions.insert(path.clone(), stat.version);
+                self.created.insert(path.clone(), stat.czxid.0);
             }
             (ReadOp::Children { path, .. }, ReadReply::Children(names, _)) if path == "/d" => {
                 let crowd = names.iter().filter(|name| name.starts_with("s-"));

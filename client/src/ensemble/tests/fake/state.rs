@@ -121,6 +121,11 @@ impl State {
                 true => done(None),
                 false => failed(proto::Code::NoNode),
             },
+            Op::CheckCreated(check) => match self.nodes.get(&check.path) {
+                Some(node) if node.stat.czxid == check.czxid => done(None),
+                Some(_) => failed(proto::Code::BadVersion),
+                None => failed(proto::Code::NoNode),
+            },
             Op::SetAcl(_) => failed(proto::Code::Unimplemented),
         }
     }

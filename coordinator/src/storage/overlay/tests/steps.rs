@@ -74,6 +74,7 @@ fn batched() -> impl Strategy<Value = Op> {
         2 => (path(), data(), version()).prop_map(|(path, data, version)| Op::SetData { path, data, version }),
         1 => (path(), list(), version()).prop_map(|(path, acl, version)| Op::SetAcl { path, acl, version }),
         1 => (path(), version()).prop_map(|(path, version)| Op::Check { path, version }),
+        1 => (path(), 0_i64..40).prop_map(|(path, czxid)| Op::CheckCreated { path, czxid }),
     ]
 }
 
