@@ -380,7 +380,10 @@ fn put_auth_id(out: &mut impl BufMut, id: &AuthId) {
 
 fn read_op(reader: &mut Reader, place: Place) -> Result<Op, DecodeError> {
     let tag = reader.u8("op")?;
-    let may_be_batched = matches!(tag, tag::CREATE..=tag::CHECK | tag::CREATE_CONTAINER);
+    let may_be_batched = matches!(
+        tag,
+        tag::CREATE..=tag::CHECK | tag::CREATE_CONTAINER | tag::CHECK_CREATED
+    );
     if place == Place::Batch && !may_be_batched {
         return Err(DecodeError::Misplaced {
             field: "op in a batch",
