@@ -37,6 +37,12 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// One more znode that came or changed, or went.
+    #[cfg(test)]
+    pub(super) fn put(&mut self, path: &str, node: Option<Arc<Node>>) {
+        self.nodes.insert(path.into(), node);
+    }
+
     /// Znodes that came or changed, or (`None`) went.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<Node>>)> {
         self.nodes.iter().map(|(path, node)| (path, node.as_ref()))

@@ -6,6 +6,8 @@
 //!
 //! Invariant: [`Database::persisted`] is what would be found after a loss of power just now; raft's log
 //! must be kept from there on.
+mod cache;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use super::{HistoryBounds, HistoryError, Meta, StoreError};
 use crate::octets::DecodeError;
 use crate::session::SessionId;
 use crate::tree::{Node, Transaction, Zxid};
+use cache::NodeCache;
 
 const NODES: &str = "nodes";
 const CHILDREN: &str = "children";
@@ -34,7 +37,7 @@ const HISTORY: &str = "history";
 const META: &str = "meta";
 const FAMILIES: [&str; 6] = [NODES, CHILDREN, SESSIONS, EPHEMERALS, HISTORY, META];
 
-const BLOCK_CACHE_BYTES: usize = 128 << 20;
+const BLOCK_CACHE_BYTES: usize = 96 << 20;
 /// Memtables of all column families together; when they hold this much they go to disk.
 const MEMTABLE_BYTES: usize = 128 << 20;
 
@@ -42,6 +45,7 @@ const MEMTABLE_BYTES: usize = 128 << 20;
 pub struct StateDb {
     db: DB,
     folder: PathBuf,
+    cache: NodeCache,
     history: Mutex<Spans>,
     /// Held from the freezing of a layer until it is written: layers are written in order.
     turn: Mutex<()>,
@@ -70,6 +74,7 @@ impl StateDb {
         let state = StateDb {
             db,
             folder: folder.to_owned(),
+            cache: NodeCache::new(),
             history: Mutex::new(spans),
             turn: Mutex::new(()),
         };
@@ -206,18 +211,23 @@ impl Database for StateDb {
         options.disable_wal(true);
         self.db
             .write_opt(batch, &options)
-            .map_err(failed("write a batch"))
+            .map_err(failed("write a batch"))?;
+        self.cache.written(layer);
+        Ok(())
     }
 
     fn node(&self, path: &str) -> Result<Option<Arc<Node>>, StoreError> {
+        if let Some(node) = self.cache.get(path) {
+            return Ok(Some(node));
+        }
         let value = self
             .db
             .get_cf(family(&self.db, NODES), node::key(path))
             .map_err(failed("read a znode"))?;
         let Some(value) = value else { return Ok(None) };
-        Ok(Some(Arc::new(
-            node::decode(value.into()).map_err(damaged("znode"))?,
-        )))
+        let node = Arc::new(node::decode(value.into()).map_err(damaged("znode"))?);
+        self.cache.read(path, &node);
+        Ok(Some(node))
     }
 
     fn each_child(
