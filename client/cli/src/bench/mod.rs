@@ -3,6 +3,7 @@
 //! It speaks ZooKeeper's wire protocol and nothing else, so it drives a real ZooKeeper as it drives Zweig, and what it says of the
 //! two can be set side by side. A wrong answer ends the run: a figure of a server that answers wrongly is worth nothing.
 
+mod cpu;
 mod ensemble;
 mod html;
 mod recorder;

@@ -27,6 +27,8 @@ pub struct Recorder {
     pub unknown: u64,
     /// Connections that were lost.
     pub lost_connections: u64,
+    /// Seconds of processor time that the servers used; of a whole run, so threads leave it open and [`Self::merge`] alone.
+    pub server_cpu_seconds: Option<f64>,
 }
 
 impl Recorder {

@@ -35,6 +35,8 @@ pub struct Report {
     pub lost_connections: u64,
     /// The longest time without any answer, in milliseconds, to a slice.
     pub longest_silence_ms: u64,
+    /// Processor time that the processes named by `--cpu-of` used meanwhile.
+    pub server_cpu_seconds: Option<f64>,
     /// Per kind of operation; the last one is of all, if there are several.
     pub kinds: Vec<Summary>,
     /// Length of a slice of `slices`, in milliseconds.
@@ -61,6 +63,7 @@ impl Report {
             unknown: recorder.unknown,
             lost_connections: recorder.lost_connections,
             longest_silence_ms: ms(recorder.longest_silence(length)),
+            server_cpu_seconds: recorder.server_cpu_seconds,
             kinds: recorder.summaries(length),
             slice_ms: ms(SLICE),
             slices: recorder.slices().to_vec(),
@@ -102,6 +105,12 @@ impl Report {
             ]);
         }
         output.table(&table)?;
+        if let Some(seconds) = self.server_cpu_seconds {
+            let each = seconds * 1e6 / as_f64(self.operations.max(1));
+            let told =
+                format!("the servers' processors: {seconds:.2} s, {each:.1} µs an operation");
+            output.line(&output.paint(Tone::Faint, &told))?;
+        }
         if self.lost_connections > 0 {
             let told = format!(
                 "{} connections lost, {} requests without an answer, nothing answered for up to {} ms",

@@ -81,6 +81,9 @@ pub struct Args {
     /// Go on with another server where a connection is lost, instead of failing.
     #[arg(long)]
     reconnect: bool,
+    /// Processes of the servers, if they run on this machine: tells how much processor time `operations` cost them.
+    #[arg(long, value_name = "PID[,..]", value_delimiter = ',')]
+    cpu_of: Vec<u32>,
     /// Of everything drawn at random; printed if not given.
     #[arg(long)]
     seed: Option<u64>,

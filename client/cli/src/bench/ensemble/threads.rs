@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::load::{Failed, Load, Plan};
 use super::wire::{Broken, Connection};
 use super::{Args, Bed, SESSION_TIMEOUT, nodes};
+use crate::bench::cpu;
 use crate::bench::recorder::Recorder;
 use crate::{clock, output};
 
@@ -52,7 +53,10 @@ pub async fn run(args: &Args, bed: &Bed) -> anyhow::Result<(Recorder, Duration)>
     let from = clock::now() + Duration::from_secs(args.warm_up.into());
     plan.measured = (from, from + length);
     let plan = Arc::new(plan);
-    let measured = measure(args, bed, &plan).await;
+    let measured = tokio::try_join!(
+        measure(args, bed, &plan),
+        cpu::spent(&args.cpu_of, plan.measured)
+    );
     // Of a run that failed too, if the servers still let us.
     let removed = match open_makers(bed).await {
         Ok(mut makers) => nodes::remove(&plan, &mut makers)
@@ -60,7 +64,8 @@ pub async fn run(args: &Args, bed: &Bed) -> anyhow::Result<(Recorder, Duration)>
             .map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
-    let recorder = measured?;
+    let (mut recorder, server_cpu) = measured?;
+    recorder.server_cpu_seconds = server_cpu;
     removed.with_context(|| format!("{} is left behind", bed.root))?;
     Ok((recorder, length))
 }
