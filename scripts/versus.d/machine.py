@@ -1,0 +1,70 @@
+"""What a figure depends on besides the programs: the machine, told in a line or two."""
+
+import os
+import platform
+import re
+import time
+from pathlib import Path
+
+# Data there is in memory, whatever is synced.
+_IN_MEMORY = {"tmpfs", "ramfs", "hugetlbfs"}
+
+
+def file_system(folder):
+    """Its type, by the longest mount point that holds the folder."""
+    path, best, kind = str(Path(folder).resolve()), "", "?"
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, at, this, *_ = line.split(" ")
+        at = at.replace("\\040", " ")
+        if (path == at or path.startswith(at.rstrip("/") + "/")) and len(at) >= len(best):
+            best, kind = at, this
+    return kind
+
+
+def on_a_disk(folder):
+    """Raises if what is synced there is not."""
+    kind = file_system(folder)
+    if kind in _IN_MEMORY:
+        raise SystemExit(f"versus: {folder} is on {kind}, which is no disk; give another one with --data")
+
+
+def syncs_per_second(folder, growing, seconds=1.5):
+    """fdatasync of 512 bytes each: behind the end of a file, or over what stands there already."""
+    path = Path(folder) / "syncs"
+    block, blocks = os.urandom(512), 8192
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        if not growing:
+            os.write(file, block * blocks)
+            os.fsync(file)
+        count, start = 0, time.monotonic()
+        while time.monotonic() - start < seconds:
+            os.pwrite(file, block, (count if growing else count % blocks) * len(block))
+            os.fdatasync(file)
+            count += 1
+        return count / (time.monotonic() - start)
+    finally:
+        os.close(file)
+        path.unlink()
+
+
+def description(folder):
+    """Processor, memory, kernel, disk, and whether it was quiet."""
+    info = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    gib = int(memory.group(1)) / 2**20 if memory else 0
+    growing, recycled = (syncs_per_second(folder, growing) for growing in (True, False))
+    return (
+        f"{os.cpu_count()} cores of {model.group(1).strip() if model else platform.machine()}, {gib:.0f} GiB, "
+        f"Linux {platform.release()}, {file_system(folder)} "
+        f"({growing:,.0f} fdatasync/s on a growing file, {recycled:,.0f} on a recycled one); "
+        f"load average before the run: {os.getloadavg()[0]:.2f}"
+    )
+
+
+def memory_mib(pid):
+    """Resident set and proportional share of a process, in MiB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kib = {name: int(re.search(rf"^{name}:\s*(\d+) kB", rollup, re.MULTILINE).group(1)) for name in ("Rss", "Pss")}
+    return kib["Rss"] / 1024, kib["Pss"] / 1024
