@@ -1,9 +1,12 @@
 """The driver of scripts/versus: see there. Rounds of peer and ours in turn, figures of each, a table in the end.
 
-    __main__.py    arguments, rounds, what a round is given to measure with
-    <peer>.py      one comparison: its measures, targets, stages (`Peer`)
-    ensembles.py   servers as processes         writers.py   clients that find how long nobody could write
-    machine.py     what it ran on               table.py     ratios, verdicts, the document
+    __main__.py   arguments, rounds                           run.py       what stages measure with
+    <peer>.py     one comparison: `NAMES`, `Peer`             <peer>.xml   what Maven fetches for it
+    servers.py    servers as processes                        ensembles.py three nodes of ZooKeeper or of Zweig
+    writers.py    clients that find how long nobody can write
+    machine.py    what it ran on                              table.py     ratios, verdicts, the document
+
+Another peer is such a file and its .xml, a name in PEERS and one in scripts/versus.
 """
 
 import argparse
@@ -12,7 +15,6 @@ import importlib
 import json
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import machine
 import table
+from run import Run
 
 PEERS = ["zookeeper"]
 
@@ -31,6 +34,7 @@ def arguments():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--room")
     parser.add_argument("--zweig")
+    parser.add_argument("--built")
     parser.add_argument("--jars")
     parser.add_argument("--data")
     parser.add_argument("--rounds", type=int)
@@ -50,64 +54,24 @@ def arguments():
     return given
 
 
-class Run:
-    """What a stage measures with: an ensemble, the generator, and a place for figures."""
-
-    def __init__(self, side, ensemble, options, figures):
-        self.side, self.ensemble, self.options, self.figures = side, ensemble, options, figures
-        self.failed = []
-
-    def bench(self, more, servers=None):
-        """The report of `zweig bench ensemble`, with how many processors it took itself."""
-        with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            servers = servers or ",".join(node.name for node in self.ensemble.nodes)
-            command = [self.options.zweig, "--server", servers, "bench", "ensemble", "--json", file.name]
-            command += ["--threads", str(self.options.threads), *more]
-            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-            after, took = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - start
-            if done.returncode != 0:
-                raise RuntimeError(f"the load ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-            report = json.load(open(file.name))
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        report["generator_cores"] = used / took
-        return report
-
-    def measure(self, name, work):
-        """Keeps what `work` gives under the measure's name. What fails, fails this measure of this round alone."""
-        try:
-            values = work()
-        except Exception as error:  # noqa: BLE001: whatever it is, the figures so far are worth having
-            print(f"  {name}: FAILED: {error}", flush=True)
-            self.failed.append(name)
-            return
-        print(f"  {name}: " + ", ".join(f"{key} {_shown(value)}" for key, value in values.items()), flush=True)
-        for key, value in values.items():
-            value = statistics.median(value) if isinstance(value, list) else value
-            self.figures[f"{name}.{key}"] = value
-
-
-def _shown(value):
-    return "/".join(_shown(each) for each in value) if isinstance(value, list) else f"{value:,.2f}"
-
-
 def one_side(peer, side, make, options, folder):
     """All stages of one side in one round: its figures, and whether all of them are there."""
     figures, whole = {}, True
     for stage in peer.stages(options.wanted):
         home = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=folder))
         try:
-            with make(home) as ensemble:
-                run = Run(side, ensemble, options, figures)
+            with make(home) as servers:
+                run = Run(servers, options, figures)
                 stage(run)
-                whole = whole and not run.failed
-        except Exception as error:  # noqa: BLE001: the same; an ensemble that does not start, for one
+            failed = bool(run.failed)
+        except Exception as error:  # The same as in a measure: servers that do not start, for one.
             print(f"  FAILED: {error}", flush=True)
+            failed = True
+        if failed:
+            print(f"  the servers' folders are kept: {home}", flush=True)
             whole = False
-        if whole:
-            shutil.rmtree(home)
         else:
-            print(f"  the servers' logs are kept: {home}", flush=True)
+            shutil.rmtree(home)
     return figures, whole
 
 
@@ -116,8 +80,7 @@ def rounds(peer, options, folder):
     sides, whole = {"peer": [], "ours": []}, True
     for number in range(1, options.rounds + 1):
         for side, make in peer.sides():
-            name = peer.title if side == "peer" else "Zweig"
-            print(f"round {number} of {options.rounds}, {name}", flush=True)
+            print(f"round {number} of {options.rounds}, {peer.title if side == 'peer' else 'Zweig'}", flush=True)
             figures, complete = one_side(peer, side, make, options, folder)
             whole = whole and complete
             sides[side].append(figures)
@@ -146,7 +109,7 @@ def main():
     if options.write or not (partial or options.no_write):
         revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
         head = (
-            f"{datetime.date.today():%Y-%m-%d}, revision {revision}, {options.rounds} rounds in {minutes:.0f} minutes by "
+            f"{datetime.date.today():%Y-%m-%d}, revision {revision} ({options.built}), rounds: {options.rounds}, {minutes:.0f} minutes, by "
             f"`scripts/versus {' '.join(_command(options))}`.\n{described}.\n\n{peer.settings()}\n\n"
         )
         table.put(Path(peer.document), f"versus {options.peer}", head + text)

@@ -1,16 +1,13 @@
-"""Three nodes of ZooKeeper or of Zweig on loopback: started, asked, killed, paused, stopped.
+"""Three nodes of ZooKeeper or of Zweig on loopback.
 
-Both sides get the same zoo.cfg but for the keys that only one of them has, and log to files. A node's process is this program's
-own child, and ends with it, however it ends.
+Both sides get the same zoo.cfg but for the keys that only one of them has, and log to files.
 """
 
-import ctypes
 import os
-import signal
 import socket
-import subprocess
-import time
 from pathlib import Path
+
+from servers import Server, free_ports, wait_until
 
 NODES = 3
 # As zkServer.sh starts it: ZK_SERVER_HEAP in zkEnv.sh is 1000.
@@ -26,73 +23,14 @@ autopurge.purgeInterval=1
 """
 # Its page of statistics, which needs Jetty, would take the same port on every node.
 ZOOKEEPER_SETTINGS = "admin.enableServer=false\n"
-PATIENCE = 90.0
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-_libc = ctypes.CDLL(None)
 
 
-def _child():
-    _libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-
-
-def free_ports(count):
-    """Ports that nobody has now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def wait_until(what, condition, patience=PATIENCE, pause=0.05):
-    """What `condition` gives, once it is true."""
-    end = time.monotonic() + patience
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {patience:.0f} s: {what}")
-        time.sleep(pause)
-    return value
-
-
-class Node:
-    """One server: its folder, its ports, and its process while it runs."""
-
-    def __init__(self, number, folder, command):
-        self.number = number
-        self.folder = folder
-        self.command = command
-        self.client, self.quorum, self.election = free_ports(3)
-        self.process = None
-        self.paused = False
-
-    @property
-    def address(self):
-        return ("127.0.0.1", self.client)
-
-    @property
-    def name(self):
-        return f"127.0.0.1:{self.client}"
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def start(self):
-        with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, preexec_fn=_child
-            )
-        self.paused = False
-
-    def signal(self, number):
-        self.process.send_signal(number)
-        self.paused = number == signal.SIGSTOP
+class Node(Server):
+    """A server of an ensemble."""
 
     def mode(self):
         """`leader`, `follower`, or None while it is neither."""
-        if self.paused or self.process is None or self.process.poll() is not None:
+        if self.paused or not self.runs():
             return None
         try:
             with socket.create_connection(self.address, timeout=1) as connection:
@@ -108,48 +46,28 @@ class Node:
                 return line.removeprefix("Mode: ")
         return None
 
-    def end(self):
-        """Stops it as an operator does; whoever does not stop is killed."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            if self.paused:
-                self.signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                print(f"  {self.folder.name} did not stop within a minute, and was killed", flush=True)
-                self.process.kill()
-                self.process.wait()
-        self.process = None
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
 
 class Ensemble:
     """Three of them; a context in which they run."""
 
     def __init__(self, folder):
-        self.nodes = []
+        self.nodes, lines = [], ""
         for number in range(1, NODES + 1):
             home = folder / f"{self.side}-{number}"
-            home.mkdir(parents=True)
-            self.nodes.append(Node(number, home, self.command(number, home)))
-        lines = "".join(
-            f"server.{node.number}=127.0.0.1:{node.quorum}:{node.election};127.0.0.1:{node.client}\n" for node in self.nodes
-        )
+            (home / "data").mkdir(parents=True)
+            (home / "data" / "myid").write_text(f"{number}\n")
+            client, quorum, election = free_ports(3)
+            self.nodes.append(Node(home, client, self.command(home / "zoo.cfg")))
+            lines += f"server.{number}=127.0.0.1:{quorum}:{election};127.0.0.1:{client}\n"
         for node in self.nodes:
-            data = node.folder / "data"
-            data.mkdir()
-            (data / "myid").write_text(f"{node.number}\n")
-            (node.folder / "zoo.cfg").write_text(f"{SETTINGS}{self.more_settings}dataDir={data}\n{lines}")
+            (node.folder / "zoo.cfg").write_text(f"{SETTINGS}{self.more_settings}dataDir={node.folder / 'data'}\n{lines}")
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -163,13 +81,14 @@ class Ensemble:
 
     def wait(self):
         """Until all serve, one of them as the leader."""
-        for node in self.nodes:
-            if node.process is not None and node.process.poll() is not None:
-                raise RuntimeError(f"{node.folder.name} has ended; see {node.folder / 'log'}")
-        wait_until(
-            f"all nodes of {self.side} serve",
-            lambda: sorted(str(node.mode()) for node in self.nodes) == ["follower"] * (NODES - 1) + ["leader"],
-        )
+        wanted = ["follower"] * (NODES - 1) + ["leader"]
+
+        def serve():
+            if gone := [node.folder for node in self.nodes if not node.runs()]:
+                raise RuntimeError(f"a server has ended; see {gone[0] / 'log'}")
+            return sorted(str(node.mode()) for node in self.nodes) == wanted
+
+        wait_until(f"all nodes of {self.side} serve", serve)
 
     def leader(self):
         return wait_until("there is a leader", lambda: next((n for n in self.nodes if n.mode() == "leader"), None))
@@ -177,6 +96,10 @@ class Ensemble:
     def followers(self):
         leader = self.leader()
         return [node for node in self.nodes if node is not leader]
+
+    @property
+    def names(self):
+        return ",".join(node.name for node in self.nodes)
 
     @property
     def pids(self):
@@ -193,16 +116,10 @@ class ZooKeeper(Ensemble):
         self.jars = Path(jars)
         super().__init__(folder)
 
-    def command(self, _number, home):
-        here = Path(__file__).resolve().parent
-        return [
-            "java",
-            ZOOKEEPER_HEAP,
-            "-cp",
-            f"{here}:{self.jars}/*",
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-            str(home / "zoo.cfg"),
-        ]
+    def command(self, config):
+        # With the folder of this file for its logback.xml.
+        classes = f"{Path(__file__).resolve().parent}:{self.jars}/*"
+        return ["java", ZOOKEEPER_HEAP, "-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)]
 
 
 class Zweig(Ensemble):
@@ -215,5 +132,5 @@ class Zweig(Ensemble):
         self.binary = binary
         super().__init__(folder)
 
-    def command(self, _number, home):
-        return [self.binary, "coordinator", "--config", str(home / "zoo.cfg"), "--parent", str(os.getpid())]
+    def command(self, config):
+        return [self.binary, "coordinator", "--config", str(config), "--parent", str(os.getpid())]

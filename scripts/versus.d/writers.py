@@ -79,11 +79,20 @@ class Session:
         return data
 
 
-def create(address):
+def create(address, patience=30.0):
     """Makes the znode that writers write."""
-    session = Session(address)
-    session.create()
-    session.close()
+    end = time.monotonic() + patience
+    while True:
+        try:
+            session = Session(address)
+            try:
+                return session.create()
+            finally:
+                session.close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(PAUSE)
 
 
 class Writers:

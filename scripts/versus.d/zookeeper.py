@@ -97,11 +97,11 @@ class Peer:
             yield lambda run: self._large(run, wanted)
 
     def _small(self, run, wanted):
-        ensemble = run.ensemble
+        ensemble = run.servers
         loads = [load for load in LOADS if load[0] in wanted]
         if loads or "lone" in wanted:
             # A JVM compiles first what it runs often; nobody asks how fast it is before.
-            run.bench(["--mix", "read=1,write=1", "--warm-up", "0", "--seconds", str(self.seconds + 2 * self.warm_up)])
+            _bench(run, ["--mix", "read=1,write=1", "--warm-up", "0", "--seconds", str(self.seconds + 2 * self.warm_up)])
         for name, _, mix, depth, _, _ in loads:
             run.measure(name, lambda: self._load(run, name, ["--mix", mix, "--pipeline", str(depth)]))
         if "lone" in wanted:
@@ -118,9 +118,10 @@ class Peer:
             run.measure("stop", lambda: {"gap": _gap(ensemble, signal.SIGSTOP)})
 
     def _load(self, run, name, arguments):
-        report = run.bench(
-            [*arguments, "--connections", str(CONNECTIONS), "--cpu-of", ",".join(map(str, run.ensemble.pids))]
-            + ["--seconds", str(self.seconds), "--warm-up", str(self.warm_up)]
+        report = _bench(
+            run,
+            [*arguments, "--connections", str(CONNECTIONS), "--cpu-of", ",".join(map(str, run.servers.pids))]
+            + ["--seconds", str(self.seconds), "--warm-up", str(self.warm_up)],
         )
         return {
             "rate": report["per_second"],
@@ -133,22 +134,22 @@ class Peer:
 
     def _lone(self, run):
         # By a follower, as two of three clients are.
-        server = run.ensemble.followers()[0].name
+        server = run.servers.followers()[0].name
         arguments = ["--mix", "write=1", "--connections", "1", "--pipeline", "1"]
-        report = run.bench([*arguments, "--seconds", str(self.seconds), "--warm-up", "1"], servers=server)
+        report = _bench(run, [*arguments, "--seconds", str(self.seconds), "--warm-up", "1"], server)
         return {"p50": _ms(report, "write", 0.5), "p99": _ms(report, "write", 0.99)}
 
     def _sessions(self, run):
         arguments = ["--workload", "sessions", "--connections", str(STORM_LANES), "--znodes", str(self.sessions)]
-        return {"rate": run.bench(arguments)["per_second"]}
+        return {"rate": _bench(run, arguments)["per_second"]}
 
     def _watches(self, run):
         arguments = ["--workload", "watches", "--connections", str(WATCHERS + 1), "--seconds", str(self.seconds)]
-        return {"last": _ms(run.bench(arguments), "last told", 0.5)}
+        return {"last": _ms(_bench(run, arguments), "last told", 0.5)}
 
     def _large(self, run, wanted):
-        ensemble = run.ensemble
-        fill = run.bench(["--fill", "--root", "/versus-large", "--znodes", str(self.znodes)])
+        ensemble = run.servers
+        fill = _bench(run, ["--fill", "--root", "/versus-large", "--znodes", str(self.znodes)])
         if "memory" in wanted:
             run.measure("memory", lambda: self._memory(ensemble, fill["seconds"]))
         writers.create(ensemble.nodes[0].address)
@@ -162,6 +163,10 @@ class Peer:
         time.sleep(5)
         nodes = [memory_mib(pid) for pid in ensemble.pids]
         return {"fill": self.znodes / filled_in, "rss": max(rss for rss, _ in nodes), "pss": max(pss for _, pss in nodes)}
+
+
+def _bench(run, arguments, servers=None):
+    return run.bench("ensemble", servers or run.servers.names, arguments)
 
 
 def _ms(report, kind, share):
