@@ -15,6 +15,7 @@ import importlib
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,19 +60,21 @@ def one_side(peer, side, make, options, folder):
     figures, whole = {}, True
     for stage in peer.stages(options.wanted):
         home = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=folder))
+        kept = False
         try:
             with make(home) as servers:
                 run = Run(servers, options, figures)
                 stage(run)
-            failed = bool(run.failed)
-        except Exception as error:  # The same as in a measure: servers that do not start, for one.
+            kept = bool(run.failed)
+        except Exception as error:  # As in a measure: servers that do not start, for one.
             print(f"  FAILED: {error}", flush=True)
-            failed = True
-        if failed:
-            print(f"  the servers' folders are kept: {home}", flush=True)
-            whole = False
-        else:
-            shutil.rmtree(home)
+            kept = True
+        finally:
+            if kept:
+                print(f"  the servers' folders are kept: {home}", flush=True)
+            else:
+                shutil.rmtree(home)
+        whole = whole and not kept
     return figures, whole
 
 
@@ -93,6 +96,8 @@ def main():
         return 0
     partial = options.quick or options.only is not None
     options.rounds = options.rounds or (1 if options.quick else 3)
+    # So that servers and their folders go then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(options.data or options.room)
     machine.on_a_disk(folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

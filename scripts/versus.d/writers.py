@@ -137,13 +137,12 @@ class Writers:
         return [times[-1] if times else 0.0 for times in self.answered]
 
     def wait_all(self, since, patience):
-        """Until each was answered after `since`; the time of the first such answer."""
+        """Until each was answered after `since`."""
         end = time.monotonic() + patience
         while not all(last > since for last in self.last()):
             if time.monotonic() > end:
                 raise TimeoutError(f"a writer was not answered within {patience:.0f} s")
             time.sleep(0.01)
-        return min(next(at for at in times if at > since) for times in self.answered)
 
     def first(self, since, patience):
         """When the first of them all was answered after `since`."""
@@ -155,16 +154,16 @@ class Writers:
         return min(at for times in self.answered for at in times[:1])
 
     def gap(self, since, calm=2.0, patience=90.0):
-        """The longest time behind `since` without an answer to any writer, once all of them write again and have for `calm` seconds.
+        """The longest time from `since` on without an answer to any writer.
 
-        A silence that ends it is not in sight any more by then: after as long a calm, whoever had to be missed is missed.
+        It is known once all of them are answered again and have been, one or the other, without a pause for `calm` seconds: right
+        behind `since` comes what was under way, and the silence only then.
         """
         end = since + patience
         while True:
             time.sleep(0.05)
             now = time.monotonic()
             times = sorted(at for each in self.answered for at in list(each) if at > since)
-            # The first answers after it may be to what was under way already.
             late = [at for at in times if at > now - calm]
             steady = bool(late) and late[0] - (now - calm) < 0.5 and all(b - a < 0.5 for a, b in zip(late, late[1:]))
             if now - since > calm + 1 and steady and all(last > now - calm for last in self.last()):
