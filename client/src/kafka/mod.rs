@@ -9,6 +9,7 @@
 //! - [`records`]: record batches (format v2), bytes to values and back, with all five codecs;
 //! - [`guarded`]: messages from bytes of anyone;
 //! - [`api`]: which versions of which request this client speaks;
+//! - [`raw`]: Produce and Fetch into and out of buffers that are used again, for programs that make load;
 //! - [`connection`]: one pipelined TCP connection;
 //! - [`client`]: cluster metadata, a connection per broker, finding leaders and group coordinators;
 //! - [`admin`], [`producer`], [`consumer`]: what programs call.
@@ -24,7 +25,7 @@ pub mod consumer;
 pub mod error;
 pub mod guarded;
 pub mod producer;
-
+pub mod raw;
 pub mod records;
 
 pub use admin::Admin;

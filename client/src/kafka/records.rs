@@ -18,9 +18,13 @@ use std::io::Read;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::compression::{self, Compressor};
 
+mod header;
+mod seal;
 mod unpack;
 mod varint;
 
+pub use header::BatchHeader;
+pub use seal::{Seal, record_ends, seal};
 pub use unpack::{UnpackedTooLarge, unpack};
 
 /// Bytes of a batch before its records.
@@ -344,48 +348,21 @@ impl Batches {
     }
 
     fn decode(&mut self) -> Result<Option<Batch>, RecordsError> {
-        if self.bytes.len() < BATCH_HEADER_BYTES {
+        let Some(header) = BatchHeader::read(&self.bytes)? else {
             return Ok(None);
-        }
-        let mut header = self.bytes.slice(..BATCH_HEADER_BYTES);
-        let base_offset = header.get_i64();
-        let length = header.get_i32();
-        let leader_epoch = header.get_i32();
-        let magic = header.get_i8();
-        if magic != 2 {
-            return Err(RecordsError::Magic(magic));
-        }
-        let length = usize::try_from(length).unwrap_or(0);
-        if length < BATCH_HEADER_BYTES - LENGTH_PREFIX_BYTES {
-            return Err(RecordsError::Malformed("length"));
-        }
-        let total = length + LENGTH_PREFIX_BYTES;
-        if self.bytes.len() < total {
-            return Ok(None);
-        }
-        let batch = self.bytes.split_to(total);
-        let stored = header.get_u32();
-        let found = crc32c::crc32c(&batch[21..]);
-        if stored != found {
-            return Err(RecordsError::Checksum {
-                offset: base_offset,
-                stored,
-                found,
-            });
-        }
-        let attributes = header.get_i16();
-        let last_offset = base_offset.wrapping_add(i64::from(header.get_i32()));
+        };
+        let batch = self.bytes.split_to(header.size);
         Ok(Some(Batch {
-            base_offset,
-            last_offset,
-            leader_epoch,
-            attributes,
-            base_timestamp: header.get_i64(),
-            max_timestamp: header.get_i64(),
-            producer_id: header.get_i64(),
-            producer_epoch: header.get_i16(),
-            base_sequence: header.get_i32(),
-            count: header.get_i32(),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset,
+            leader_epoch: header.leader_epoch,
+            attributes: header.attributes,
+            base_timestamp: header.base_timestamp,
+            max_timestamp: header.max_timestamp,
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            count: header.count,
             body: batch.slice(BATCH_HEADER_BYTES..),
         }))
     }
