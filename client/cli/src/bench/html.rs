@@ -46,11 +46,19 @@ pub fn page(report: &Report) -> String {
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
          <title>zweig bench {subject}</title><style>{STYLE}</style>\
-         <h1>{subject}: {per_second:.0} operations per second</h1><table>{settings}</table>\
+         <h1>{subject}: {headline}</h1><table>{settings}</table>\
          <table><tr><th>kind<th>operations<th>per second<th>mean<th>p50<th>p90<th>p99<th>p99.9<th>max</tr>{kinds}</table>\
-         <h2>Operations per second over time</h2>{time}<h2>Latency by share of operations</h2>{shares}</html>",
+         <h2>{counted} per second over time</h2>{time}<h2>Latency by share of operations</h2>{shares}</html>",
         subject = report.subject,
-        per_second = report.per_second,
+        headline = report.volume.as_ref().map_or_else(
+            || format!("{:.0} operations per second", report.per_second),
+            ToString::to_string
+        ),
+        counted = if report.volume.is_some() {
+            "Records"
+        } else {
+            "Operations"
+        },
         time = over_time(report),
         shares = by_share(report),
     )
@@ -138,7 +146,7 @@ fn over_time(report: &Report) -> String {
     let up = [0.0, 0.5, 1.0].map(|share| (share, format!("{:.0}", share * highest)));
     plot(
         &[Line {
-            name: "operations per second".to_owned(),
+            name: "per second".to_owned(),
             points,
         }],
         &across,

@@ -1,13 +1,18 @@
-//! `zweig bench`: load for an ensemble, with its latency and its answers checked.
+//! `zweig bench`: load for an ensemble or for brokers, with its latency and its answers checked.
 //!
-//! It speaks ZooKeeper's wire protocol and nothing else, so it drives a real ZooKeeper as it drives Zweig, and what it says of the
-//! two can be set side by side. A wrong answer ends the run: a figure of a server that answers wrongly is worth nothing.
+//! It speaks ZooKeeper's and Kafka's wire protocols and nothing else, so it drives a real ZooKeeper and a real Kafka as it drives
+//! Zweig, and what it says of the two can be set side by side. A wrong answer ends the run: a figure of a server that answers
+//! wrongly is worth nothing.
+//!
+//! `recorder`, `report`, `html`, `threads` and `ticks` are those of both; `ensemble` and `stream` know what is driven.
 
 mod cpu;
 mod ensemble;
 mod html;
 mod recorder;
 mod report;
+mod threads;
+mod ticks;
 
 use clap::{Args as ClapArgs, Subcommand};
 

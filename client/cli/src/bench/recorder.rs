@@ -1,6 +1,7 @@
 //! What was measured, as it is measured: a histogram per kind of operation, and a count per slice of time.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -18,11 +19,31 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, longest, 3).expect("the bounds are constants, and fit")
 }
 
+/// Records, and bytes of their keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Records.
+    pub records: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign for Volume {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+}
+
 /// What one thread measured.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
     kinds: BTreeMap<&'static str, Histogram<u64>>,
     slices: Vec<u64>,
+    /// What was moved.
+    pub volume: Volume,
+    /// Refused for a while, and sent again.
+    pub refused: u64,
     /// Without an answer because their connection was lost.
     pub unknown: u64,
     /// Connections that were lost.
@@ -34,11 +55,21 @@ pub struct Recorder {
 impl Recorder {
     /// An answer that came `since_start` after measuring began, and took `latency`.
     pub fn record(&mut self, kind: &'static str, since_start: Duration, latency: Duration) {
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.kinds
-            .entry(kind)
-            .or_insert_with(histogram)
-            .saturating_record(nanos);
+        self.latencies(kind, [latency]);
+        self.count(since_start, 1);
+    }
+
+    /// Latencies that are told without being counted in the run's time line.
+    pub fn latencies(&mut self, kind: &'static str, latencies: impl IntoIterator<Item = Duration>) {
+        let histogram = self.kinds.entry(kind).or_insert_with(histogram);
+        for latency in latencies {
+            let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+            histogram.saturating_record(nanos);
+        }
+    }
+
+    /// Counts in the run's time line what came `since_start` after measuring began.
+    pub fn count(&mut self, since_start: Duration, count: u64) {
         let slice =
             usize::try_from(since_start.as_nanos() / SLICE.as_nanos()).unwrap_or(usize::MAX);
         // Bounded by the time of the run; anything else is a clock that jumped, and not worth the memory.
@@ -46,7 +77,7 @@ impl Recorder {
             if slice >= self.slices.len() {
                 self.slices.resize(slice + 1, 0);
             }
-            self.slices[slice] += 1;
+            self.slices[slice] += count;
         }
     }
 
@@ -63,6 +94,8 @@ impl Recorder {
         for (ours, theirs) in self.slices.iter_mut().zip(&other.slices) {
             *ours += theirs;
         }
+        self.volume += other.volume;
+        self.refused += other.refused;
         self.unknown += other.unknown;
         self.lost_connections += other.lost_connections;
     }
@@ -72,7 +105,7 @@ impl Recorder {
         self.kinds.values().map(Histogram::len).sum()
     }
 
-    /// Answers in each [`SLICE`].
+    /// Answers, or records, in each [`SLICE`].
     pub fn slices(&self) -> &[u64] {
         &self.slices
     }

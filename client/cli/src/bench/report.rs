@@ -1,11 +1,45 @@
 //! What is told of a run: a table for people, a document for programs.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::recorder::{Recorder, SLICE, Summary, as_f64};
+use super::recorder::{Recorder, SLICE, Summary, Volume, as_f64};
 use crate::output::{Output, Table, Tone};
+
+/// Where a report goes beside standard output.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Files {
+    /// Write the report there too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report there too, as a page with plots.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+impl Files {
+    /// Writes what was asked for.
+    ///
+    /// # Errors
+    /// Of the write.
+    pub fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let write = |path: &PathBuf, text: String| {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        if let Some(path) = &self.json {
+            write(path, serde_json::to_string_pretty(report)?)?;
+        }
+        if let Some(path) = &self.html {
+            write(path, super::html::page(report))?;
+        }
+        Ok(())
+    }
+}
 
 /// One setting of the run.
 #[derive(Debug, Clone, Serialize)]
@@ -14,6 +48,16 @@ pub struct Setting {
     pub name: String,
     /// As it was.
     pub value: String,
+}
+
+impl Setting {
+    /// A name with its value.
+    pub fn new(name: &str, value: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            value,
+        }
+    }
 }
 
 /// All that is known of a run.
@@ -29,8 +73,13 @@ pub struct Report {
     pub operations: u64,
     /// Answers per second.
     pub per_second: f64,
+    /// What was moved, where that is the point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Throughput>,
     /// Requests whose connection was lost before their answer.
     pub unknown: u64,
+    /// Requests that a server refused for a while, and that were sent again.
+    pub refused: u64,
     /// Connections that were lost.
     pub lost_connections: u64,
     /// The longest time without any answer, in milliseconds, to a slice.
@@ -60,7 +109,9 @@ impl Report {
             seconds: length.as_secs_f64(),
             operations: recorder.operations(),
             per_second: as_f64(recorder.operations()) / length.as_secs_f64(),
+            volume: (recorder.volume.records > 0).then(|| Throughput::of(recorder.volume, length)),
             unknown: recorder.unknown,
+            refused: recorder.refused,
             lost_connections: recorder.lost_connections,
             longest_silence_ms: ms(recorder.longest_silence(length)),
             server_cpu_seconds: recorder.server_cpu_seconds,
@@ -111,14 +162,54 @@ impl Report {
                 format!("the servers' processors: {seconds:.2} s, {each:.1} µs an operation");
             output.line(&output.paint(Tone::Faint, &told))?;
         }
-        if self.lost_connections > 0 {
+        if let Some(volume) = &self.volume {
+            output.line(&volume.to_string())?;
+        }
+        if self.lost_connections + self.refused > 0 {
             let told = format!(
-                "{} connections lost, {} requests without an answer, nothing answered for up to {} ms",
-                self.lost_connections, self.unknown, self.longest_silence_ms
+                "{} connections lost, {} requests without an answer, {} refused for a while, nothing answered for up to {} ms",
+                self.lost_connections, self.unknown, self.refused, self.longest_silence_ms
             );
             output.line(&output.paint(Tone::Notice, &told))?;
         }
         Ok(())
+    }
+}
+
+/// Records and their bytes, as they are told.
+#[derive(Debug, Clone, Serialize)]
+pub struct Throughput {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Records per second.
+    pub records_per_second: f64,
+    /// Million bytes per second.
+    pub megabytes_per_second: f64,
+}
+
+impl Throughput {
+    fn of(volume: Volume, length: Duration) -> Self {
+        Self {
+            records: volume.records,
+            bytes: volume.bytes,
+            records_per_second: as_f64(volume.records) / length.as_secs_f64(),
+            megabytes_per_second: as_f64(volume.bytes) / 1e6 / length.as_secs_f64(),
+        }
+    }
+}
+
+impl fmt::Display for Throughput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.0} records/s, {:.1} MB/s; {} records, {:.1} MB in all",
+            self.records_per_second,
+            self.megabytes_per_second,
+            self.records,
+            as_f64(self.bytes) / 1e6
+        )
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -18,9 +18,10 @@ use zweig_proto::zk::{Acl, ErrorCode, Jute, OpCode, Stat};
 
 use super::content;
 use super::mix::{Kind, Mix};
-use super::ticks::Ticks;
 use super::wire::{Broken, Connection, Reply};
 use crate::bench::recorder::Recorder;
+use crate::bench::threads::Progress;
+use crate::bench::ticks::Ticks;
 use crate::clock;
 
 /// What all connections of a run have in common.
@@ -123,7 +124,7 @@ impl Load {
         &mut self,
         connection: &mut Connection,
         recorder: &mut Recorder,
-        progress: &AtomicU64,
+        progress: &Progress,
     ) -> Result<(), Failed> {
         let done = self.exchange(connection, recorder, progress).await;
         recorder.unknown += self.sent.len() as u64;
@@ -138,7 +139,7 @@ impl Load {
         &mut self,
         connection: &mut Connection,
         recorder: &mut Recorder,
-        progress: &AtomicU64,
+        progress: &Progress,
     ) -> Result<(), Failed> {
         let mut ticks = self
             .plan
@@ -263,7 +264,7 @@ impl Load {
         &mut self,
         connection: &mut Connection,
         recorder: &mut Recorder,
-        progress: &AtomicU64,
+        progress: &Progress,
     ) -> Result<(), Failed> {
         let mut answers = 0;
         let now = clock::now();
@@ -288,7 +289,7 @@ impl Load {
             }
             answers += 1;
         }
-        progress.fetch_add(answers, Ordering::Relaxed);
+        progress.operations.fetch_add(answers, Ordering::Relaxed);
         Ok(())
     }
 
@@ -380,9 +381,4 @@ impl Load {
         *slot = (node, stat.mzxid);
         Ok(())
     }
-}
-
-/// The time between two requests at this rate per second.
-pub fn interval(rate: f64) -> Duration {
-    Duration::from_secs_f64(1.0 / rate)
 }

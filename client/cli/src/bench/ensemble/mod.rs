@@ -7,17 +7,14 @@ mod mix;
 mod nodes;
 mod storm;
 mod threads;
-mod ticks;
 mod wire;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 
 use super::recorder::Recorder;
-use super::report::{Report, Setting};
+use super::report::{Files, Report, Setting};
 use crate::context::Context;
 use mix::Mix;
 use wire::Connection;
@@ -87,12 +84,8 @@ pub struct Args {
     /// Of everything drawn at random; printed if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Write the report there too, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report there too, as a page with plots.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
 }
 
 /// Runs one workload and reports.
@@ -126,19 +119,11 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     };
     let report = Report::new("ensemble", settings(&args, &bed), &recorder, length);
     report.print(context.output())?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &args.html {
-        let page = super::html::page(&report);
-        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    args.files.write(&report)
 }
 
 /// Where a run takes place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bed {
     servers: Vec<String>,
     root: String,
@@ -181,30 +166,26 @@ async fn watches(args: &Args, bed: &Bed) -> anyhow::Result<(Recorder, Duration)>
 }
 
 fn settings(args: &Args, bed: &Bed) -> Vec<Setting> {
-    let setting = |name: &str, value: String| Setting {
-        name: name.to_owned(),
-        value,
-    };
     let mut settings = vec![
-        setting("servers", bed.servers.join(",")),
-        setting("workload", format!("{:?}", args.workload).to_lowercase()),
-        setting("connections", args.connections.to_string()),
+        Setting::new("servers", bed.servers.join(",")),
+        Setting::new("workload", format!("{:?}", args.workload).to_lowercase()),
+        Setting::new("connections", args.connections.to_string()),
     ];
     match args.workload {
         Workload::Operations => settings.extend([
-            setting("mix", args.mix.to_string()),
-            setting("pipeline", args.pipeline.to_string()),
-            setting(
+            Setting::new("mix", args.mix.to_string()),
+            Setting::new("pipeline", args.pipeline.to_string()),
+            Setting::new(
                 "rate",
                 args.rate
                     .map_or("as answered".to_owned(), |rate| format!("{rate}/s")),
             ),
-            setting("znodes", args.znodes.to_string()),
-            setting("value size", format!("{} B", args.value_size)),
+            Setting::new("znodes", args.znodes.to_string()),
+            Setting::new("value size", format!("{} B", args.value_size)),
         ]),
-        Workload::Sessions => settings.push(setting("sessions", args.znodes.to_string())),
+        Workload::Sessions => settings.push(Setting::new("sessions", args.znodes.to_string())),
         Workload::Watches => {}
     }
-    settings.push(setting("seed", bed.seed.to_string()));
+    settings.push(Setting::new("seed", bed.seed.to_string()));
     settings
 }

@@ -1,24 +1,21 @@
-//! A load on several threads: nodes are made, connections run until the end, and what they measured is added up.
+//! The load of `--workload operations`: nodes are made, connections run until the end, and the nodes are removed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use futures::future::try_join_all;
-use tokio::sync::oneshot;
 
 use super::load::{Failed, Load, Plan};
 use super::wire::{Broken, Connection};
 use super::{Args, Bed, SESSION_TIMEOUT, nodes};
 use crate::bench::cpu;
 use crate::bench::recorder::Recorder;
-use crate::{clock, output};
+use crate::bench::threads::{self, Progress};
+use crate::clock;
 
 /// Connections that make and remove the nodes.
 const MAKERS: usize = 8;
-/// How often the progress is told.
-const TOLD: Duration = Duration::from_secs(1);
 /// Before another server is tried, where one refused.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -75,64 +72,23 @@ async fn open_makers(bed: &Bed) -> anyhow::Result<Vec<Connection>> {
 }
 
 async fn measure(args: &Args, bed: &Bed, plan: &Arc<Plan>) -> anyhow::Result<Recorder> {
-    let progress = Arc::new(AtomicU64::new(0));
-    let mut threads = Vec::new();
-    for thread in 0..args.threads as usize {
-        let numbers = (thread..args.connections as usize)
-            .step_by(args.threads as usize)
-            .collect();
-        threads.push(start(plan, bed, numbers, &progress)?);
-    }
-    let mut all = Recorder::default();
-    let mut told = Told {
-        progress: &progress,
-        last: 0,
-    };
-    for ended in threads {
-        let recorder = told
-            .until(ended)
-            .await
-            .map_err(|_| anyhow!("a thread of the load has died"))??;
-        all.merge(&recorder);
-    }
-    Ok(all)
-}
-
-type Ended = oneshot::Receiver<anyhow::Result<Recorder>>;
-
-/// Starts a thread with the connections of these numbers.
-fn start(
-    plan: &Arc<Plan>,
-    bed: &Bed,
-    numbers: Vec<usize>,
-    progress: &Arc<AtomicU64>,
-) -> anyhow::Result<Ended> {
-    let (end, ended) = oneshot::channel();
-    let (plan, progress) = (Arc::clone(plan), Arc::clone(progress));
-    let bed = Bed {
-        servers: bed.servers.clone(),
-        root: bed.root.clone(),
-        ..*bed
-    };
-    std::thread::Builder::new()
-        .name("load".to_owned())
-        .spawn(move || {
-            let done = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(anyhow::Error::from)
-                .and_then(|runtime| runtime.block_on(all_of(&plan, &bed, numbers, &progress)));
-            // Nobody waits any more if another thread failed first.
-            let _ = end.send(done);
-        })?;
-    Ok(ended)
+    let progress = Arc::new(Progress::default());
+    let numbers = (0..args.connections as usize).collect();
+    let (bed, plan, counted) = (bed.clone(), Arc::clone(plan), Arc::clone(&progress));
+    threads::run(
+        args.threads as usize,
+        numbers,
+        &progress,
+        move |share| async move { all_of(&plan, &bed, share, &counted).await },
+    )
+    .await
 }
 
 async fn all_of(
     plan: &Arc<Plan>,
     bed: &Bed,
     numbers: Vec<usize>,
-    progress: &AtomicU64,
+    progress: &Progress,
 ) -> anyhow::Result<Recorder> {
     let recorders = try_join_all(
         numbers
@@ -150,7 +106,7 @@ async fn one(
     plan: &Arc<Plan>,
     bed: &Bed,
     number: usize,
-    progress: &AtomicU64,
+    progress: &Progress,
 ) -> Result<Recorder, Failed> {
     let mut recorder = Recorder::default();
     let mut load = Load::new(Arc::clone(plan), number, bed.seed);
@@ -186,31 +142,4 @@ async fn open(plan: &Plan, bed: &Bed, number: usize) -> Result<Connection, Broke
     // It may be behind the one by which the nodes were made.
     connection.catch_up().await?;
     Ok(connection)
-}
-
-/// A line per second on standard error: how fast it goes.
-struct Told<'a> {
-    progress: &'a AtomicU64,
-    last: u64,
-}
-
-impl Told<'_> {
-    async fn until<T>(
-        &mut self,
-        mut ended: oneshot::Receiver<T>,
-    ) -> Result<T, oneshot::error::RecvError> {
-        let mut every = tokio::time::interval(TOLD);
-        every.tick().await;
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut ended => return done,
-                _ = every.tick() => {
-                    let answers = self.progress.load(Ordering::Relaxed);
-                    output::note(&format!("{} operations/s", answers - self.last));
-                    self.last = answers;
-                }
-            }
-        }
-    }
 }
