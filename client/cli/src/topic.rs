@@ -69,7 +69,8 @@ struct Create {
     if_not_exists: bool,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// `key=value`.
+pub fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

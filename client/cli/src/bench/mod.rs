@@ -11,6 +11,7 @@ mod ensemble;
 mod html;
 mod recorder;
 mod report;
+mod stream;
 mod threads;
 mod ticks;
 
@@ -29,6 +30,8 @@ pub struct Args {
 enum What {
     /// An ensemble of Zweig or of ZooKeeper, by ZooKeeper's protocol.
     Ensemble(ensemble::Args),
+    /// Brokers of Zweig or of Kafka, by Kafka's protocol.
+    Stream(stream::Args),
 }
 
 /// Runs the load and prints what came of it.
@@ -37,6 +40,7 @@ enum What {
 /// If no server is reached, a connection breaks, or an answer is wrong.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     match args.what {
+        What::Stream(args) => stream::run(&context, args).await,
         What::Ensemble(args) => ensemble::run(&context, args).await,
     }
 }
