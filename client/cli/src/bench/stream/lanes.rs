@@ -171,9 +171,8 @@ async fn leaders(
 }
 
 fn refused(server: &Arc<str>, why: String) -> Failed {
-    Failed::Wrong {
+    Failed::Unready {
         server: Arc::clone(server),
-        kind: "metadata",
         why,
     }
 }
@@ -184,9 +183,14 @@ async fn producer(client: &Client) -> Result<(i64, i16), Failed> {
         .retry(|| async {
             let connection = client.any().await?;
             let answer = connection
-                .call(|_| {
+                .call(|version| {
                     let mut request = InitProducerIdRequest::default();
-                    request.transaction_timeout_ms = 60_000;
+                    request.transactional_id = None;
+                    request.transaction_timeout_ms = i32::MAX;
+                    if version >= 3 {
+                        request.producer_id = (-1).into();
+                        request.producer_epoch = -1;
+                    }
                     request
                 })
                 .await?;

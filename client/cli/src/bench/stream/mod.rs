@@ -2,11 +2,14 @@
 //!
 //! A run makes topics, deals their partitions to *lanes* (one connection each, to the broker that leads them), drives these, and
 //! reads everything again that was sent. `ledger` knows what was sent and judges what is read; `writer` and `reader` are the two
-//! halves of the load, `batches` what is sent, `wire` a connection, `lanes` what happens to them when leaders change.
+//! halves of the load, `batches` what is sent, `wire` a connection, `lanes` what happens to them when leaders change. `groups` and
+//! `member` are a load of another kind, on the coordinators of groups.
 
 mod batches;
+mod groups;
 mod lanes;
 mod ledger;
+mod member;
 mod plan;
 mod reader;
 mod topics;
@@ -37,6 +40,8 @@ enum Workload {
     Consume,
     /// Records are sent at `--rate` and read at the tail; latency counts from when a record was due until it was there.
     EndToEnd,
+    /// `--groups` of `--members` each: they join, commit, ask for what is committed, and leave; `--rate` is that of the commits.
+    Groups,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,6 +81,7 @@ impl From<Codec> for Compression {
     zweig bench stream --acks all --record-size 1024 --partitions 6 --replication-factor 3\n  \
     zweig bench stream --workload consume --megabytes 1000\n  \
     zweig bench stream --workload end-to-end --rate 20000 --linger-ms 1 --html report.html\n  \
+    zweig bench stream --workload groups --groups 50 --members 4\n  \
     zweig bench stream --topics 100 --partitions 10 --batches-per-request 16")]
 pub struct Args {
     #[command(flatten)]
@@ -137,6 +143,12 @@ pub struct Args {
     /// How much `consume` has to read before it begins again, in millions of bytes.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     megabytes: u32,
+    /// Groups of the workload of that name.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    groups: u32,
+    /// Members of each group.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    members: u32,
     /// Most bytes of a Fetch answer.
     #[arg(long, default_value_t = 50 << 20, value_parser = clap::value_parser!(i32).range(1..=400_000_000))]
     fetch_max_bytes: i32,
@@ -188,27 +200,39 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     )]
     let seed = args.seed.unwrap_or_else(rand::random);
     let (recorder, length) = workloads::run(context.patience(), &args, seed).await?;
-    let report = Report::new("stream", settings(&args, seed), &recorder, length);
+    let mut report = Report::new("stream", settings(&args, seed), &recorder, length);
+    // Kinds that say different things of the same records have nothing in common.
+    report.kinds.retain(|kind| kind.kind != "all");
     report.print(context.output())?;
     args.files.write(&report)
 }
 
 fn settings(args: &Args, seed: u64) -> Vec<Setting> {
-    let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+    let name = |value: Option<clap::builder::PossibleValue>| {
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
     let mut settings = vec![
         Setting::new("brokers", args.brokers.bootstrap.clone()),
-        Setting::new("workload", name(&args.workload)),
+        Setting::new("workload", name(args.workload.to_possible_value())),
         Setting::new("topics", args.topics.to_string()),
         Setting::new("partitions of each", args.partitions.to_string()),
-        Setting::new("acks", name(&args.acks)),
-        Setting::new("record size", format!("{} B", args.record_size)),
-        Setting::new("batch size", format!("{} B", args.batch_size)),
-        Setting::new("compression", name(&args.compression)),
-        Setting::new("connections per broker", args.connections.to_string()),
-        Setting::new("in flight", args.in_flight.to_string()),
     ];
+    if args.workload == Workload::Groups {
+        settings.push(Setting::new("groups", args.groups.to_string()));
+        settings.push(Setting::new("members of each", args.members.to_string()));
+    } else {
+        settings.extend([
+            Setting::new("acks", name(args.acks.to_possible_value())),
+            Setting::new("idempotent", args.idempotent.to_string()),
+            Setting::new("record size", format!("{} B", args.record_size)),
+            Setting::new("batch size", format!("{} B", args.batch_size)),
+            Setting::new("compression", name(args.compression.to_possible_value())),
+            Setting::new("connections per broker", args.connections.to_string()),
+            Setting::new("in flight", args.in_flight.to_string()),
+        ]);
+    }
     if let Some(rate) = args.rate {
-        settings.push(Setting::new("rate", format!("{rate} records/s")));
+        settings.push(Setting::new("rate", format!("{rate}/s")));
         settings.push(Setting::new("linger", format!("{} ms", args.linger_ms)));
     }
     settings.push(Setting::new("seed", seed.to_string()));

@@ -48,6 +48,14 @@ pub enum Failed {
         /// Kafka's error code.
         code: ErrorCode,
     },
+    /// What a lane needs before it goes on does not come about.
+    #[error("{server}: {why}")]
+    Unready {
+        /// `host:port` of the last broker.
+        server: Arc<str>,
+        /// What is missing.
+        why: String,
+    },
     /// The system refused this generator something.
     #[error(transparent)]
     System(#[from] io::Error),

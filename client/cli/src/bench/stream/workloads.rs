@@ -9,6 +9,7 @@ use zweig_client::kafka::Client;
 use zweig_client::kafka::raw::{FETCH_VERSION, FetchLimits, PRODUCE_VERSION};
 
 use super::batches::{Batches, Shape};
+use super::groups::{self, Groups};
 use super::lanes::{self, Bound, Lane};
 use super::ledger::Ledger;
 use super::plan::Plan;
@@ -40,10 +41,7 @@ pub async fn run(
     let client = args.brokers.client(patience);
     speaks(&client).await?;
     let wanted = Wanted {
-        prefix: match &args.prefix {
-            Some(prefix) => prefix.clone(),
-            None => format!("bench-{seed:016x}"),
-        },
+        prefix: prefix(args, seed),
         topics: args.topics,
         partitions: args.partitions,
         replication_factor: args.replication_factor,
@@ -68,6 +66,13 @@ pub async fn run(
     Ok(measured)
 }
 
+fn prefix(args: &Args, seed: u64) -> String {
+    match &args.prefix {
+        Some(prefix) => prefix.clone(),
+        None => format!("bench-{seed:016x}"),
+    }
+}
+
 /// Whether the brokers serve the versions that this generator writes itself.
 async fn speaks(client: &Client) -> anyhow::Result<()> {
     let connection = client.any().await.map_err(|error| failed(&error))?;
@@ -85,6 +90,8 @@ async fn speaks(client: &Client) -> anyhow::Result<()> {
 struct Run<'a> {
     args: &'a Args,
     seed: u64,
+    /// Names of topics and groups begin with it.
+    prefix: String,
     leaders: Vec<Arc<str>>,
     plan: Plan,
 }
@@ -126,6 +133,7 @@ impl<'a> Run<'a> {
         Self {
             args,
             seed,
+            prefix: prefix(args, seed),
             leaders,
             plan,
         }
@@ -170,6 +178,22 @@ impl<'a> Run<'a> {
                 let mut lanes = self.writers(&plan, told, Some(rate), None)?;
                 lanes.extend(self.readers(&plan, Reading::Tail));
                 self.drive(lanes, &plan).await?
+            }
+            Workload::Groups => {
+                let plan = self.unmeasured();
+                let (count, members) = (self.args.groups, self.args.members);
+                let each = f64::from(count) * f64::from(members);
+                let wanted = Groups {
+                    prefix: self.prefix.clone(),
+                    groups: count as usize,
+                    members: members as usize,
+                    rate: self.args.rate.map(|rate| f64::from(rate) / each),
+                    keep: self.args.keep,
+                    warm_up: Duration::from_secs(self.args.warm_up.into()),
+                    length,
+                };
+                let threads = self.args.threads as usize;
+                groups::run(wanted, threads, &plan, &self.args.brokers).await?
             }
         };
         Ok((recorder, length))
