@@ -166,10 +166,21 @@ impl Report {
             output.line(&volume.to_string())?;
         }
         if self.lost_connections + self.refused > 0 {
-            let told = format!(
-                "{} connections lost, {} requests without an answer, {} refused for a while, nothing answered for up to {} ms",
-                self.lost_connections, self.unknown, self.refused, self.longest_silence_ms
-            );
+            let mut told = Vec::new();
+            for (count, of) in [
+                (self.lost_connections, "connections lost"),
+                (self.unknown, "requests without an answer"),
+                (self.refused, "refused for a while"),
+            ] {
+                if count > 0 {
+                    told.push(format!("{count} {of}"));
+                }
+            }
+            told.push(format!(
+                "nothing answered for up to {} ms",
+                self.longest_silence_ms
+            ));
+            let told = told.join(", ");
             output.line(&output.paint(Tone::Notice, &told))?;
         }
         Ok(())
