@@ -38,6 +38,10 @@ pub async fn run(
     args: &Args,
     seed: u64,
 ) -> anyhow::Result<(Recorder, Duration)> {
+    ensure!(
+        !args.idempotent || args.acks == Acks::All,
+        "--idempotent needs --acks all"
+    );
     let client = args.brokers.client(patience);
     speaks(&client).await?;
     let wanted = Wanted {

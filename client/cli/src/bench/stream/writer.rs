@@ -465,3 +465,41 @@ impl Drop for Writer {
         self.plan.ledger.end_sending();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A record per millisecond.
+    fn schedule(from: Instant) -> Schedule {
+        Schedule::new(1_000.0, 0, from)
+    }
+
+    #[test]
+    fn records_linger_until_a_batch_is_full_or_the_first_one_has_waited() {
+        let from = clock::now();
+        let mut lingering = schedule(from);
+        assert_eq!(lingering.due(from, ms(5), 100), Err(from + ms(5)));
+        assert_eq!(lingering.due(from + ms(5), ms(5), 100), Ok((from, 6)));
+        assert_eq!(lingering.due(from + ms(6), ms(50), 4), Err(from + ms(9)));
+        assert_eq!(
+            lingering.due(from + ms(9), ms(50), 4),
+            Ok((from + ms(6), 4))
+        );
+    }
+
+    #[test]
+    fn what_is_late_counts_from_when_it_was_due() {
+        let from = clock::now();
+        let mut late = schedule(from);
+        let now = from + ms(25);
+        assert_eq!(late.due(now, ms(0), 10), Ok((from, 10)));
+        assert_eq!(late.due(now, ms(0), 10), Ok((from + ms(10), 10)));
+        assert_eq!(late.due(now, ms(0), 10), Ok((from + ms(20), 6)));
+        assert_eq!(late.due(now, ms(0), 10), Err(from + ms(26)));
+    }
+}
