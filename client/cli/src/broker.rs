@@ -5,7 +5,7 @@ use zweig_broker::config::Config;
 use crate::brokers;
 use crate::context::Context;
 use crate::failure::{Code, Failure};
-use crate::role::{self, RoleArgs};
+use crate::role::{self, RoleArgs, Workers};
 
 /// Arguments of `zweig broker`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub fn run(context: Context, args: Args) -> anyhow::Result<()> {
     } = args.role;
     let config = Config::load(config.as_deref(), &set);
     let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
-    role::run(parent, |shutdown| {
+    role::run(parent, Workers::All, |shutdown| {
         Box::pin(zweig_broker::run(config, shutdown))
     })
 }

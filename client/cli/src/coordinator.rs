@@ -4,7 +4,7 @@ use zweig_coordinator::Config;
 
 use crate::coordinator_wipe;
 use crate::failure::{Code, Failure};
-use crate::role::{self, RoleArgs};
+use crate::role::{self, RoleArgs, Workers};
 
 /// Arguments of `zweig coordinator`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let config = config(&args.role, args.myid)?;
     zweig_coordinator::exit_on_panic();
-    role::run(args.role.parent, |shutdown| {
+    role::run(args.role.parent, Workers::Half, |shutdown| {
         zweig_coordinator::run(config, shutdown)
     })
 }

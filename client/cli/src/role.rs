@@ -3,6 +3,7 @@
 //! SIGTERM and SIGINT ask it to stop cleanly; a second one ends the process at once.
 
 use std::future::Future;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -34,12 +35,33 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// How many of this machine's processors serve a server's connections.
+#[derive(Clone, Copy, Debug)]
+pub enum Workers {
+    /// Every one.
+    All,
+    /// Half of them, one at least: the server has busy threads of its own beside them, and each worker more has to be
+    /// woken (`coordinator/docs/performance.md`).
+    Half,
+}
+
+impl Workers {
+    fn count(self) -> usize {
+        let all = std::thread::available_parallelism().map_or(1, NonZero::get);
+        match self {
+            Self::All => all,
+            Self::Half => all.div_ceil(2),
+        }
+    }
+}
+
 /// Runs a server until a signal asks it to stop, or it fails.
 ///
 /// # Errors
 /// Those of the server; without a process `parent`.
 pub fn run<F, E>(
     parent: Option<u32>,
+    workers: Workers,
     server: impl FnOnce(CancellationToken) -> F,
 ) -> anyhow::Result<()>
 where
@@ -48,6 +70,7 @@ where
 {
     log("info");
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers.count())
         .enable_all()
         .build()
         .context("cannot start a runtime")?
