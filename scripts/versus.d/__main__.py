@@ -3,6 +3,7 @@
     __main__.py   arguments, rounds                           run.py       what stages measure with
     <peer>.py     one comparison: `NAMES`, `Peer`             <peer>.xml   what Maven fetches for it
     servers.py    servers as processes                        ensembles.py three nodes of ZooKeeper or of Zweig
+                                                              clusters.py  three brokers of Kafka or of Zweig on these
     writers.py    clients that find how long nobody can write
     machine.py    what it ran on                              table.py     ratios, verdicts, the document
 
@@ -26,7 +27,7 @@ import machine
 import table
 from run import Run
 
-PEERS = ["zookeeper"]
+PEERS = ["zookeeper", "kafka"]
 
 
 def arguments():

@@ -17,8 +17,9 @@ class Run:
 
     def bench(self, what, servers, arguments):
         """The report of `zweig bench WHAT` on these servers (`host:port,..`), with how many processors it took itself."""
+        named = {"ensemble": "--server", "stream": "--bootstrap"}[what]
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            command = [self.options.zweig, "--server", servers, "bench", what, "--json", file.name]
+            command = [self.options.zweig, "bench", what, named, servers, "--json", file.name]
             command += ["--threads", str(self.options.threads), *arguments]
             before, start = _used(), time.monotonic()
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)

@@ -1,0 +1,185 @@
+"""Zweig's brokers beside Kafka's: what is measured, how, and what is wanted of it (the targets of issue 4).
+
+Two generators: `zweig bench stream`, which checks everything it sent, and Kafka's own `kafka-producer-perf-test` and
+`kafka-consumer-perf-test`, so that nobody need trust ours.
+"""
+
+import os
+import re
+import subprocess
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+from clusters import KAFKA_JVM, Kafka, ZweigCluster, tool
+from machine import memory_mib
+from table import HIGHER, LOWER, Row
+
+# Name, title, arguments of the load; target of the rate.
+LOADS = [
+    ("produce-1k", "produce, 1 KiB records, 6 partitions", ["--record-size", "1024"], Fraction(2)),
+    ("produce-100", "produce, 100 B records, 6 partitions", ["--record-size", "100"], Fraction(2)),
+    (
+        "produce-many",
+        "produce, 100 B records, 1,000 partitions",
+        ["--record-size", "100", "--topics", "10", "--partitions", "100", "--batches-per-request", "16"],
+        Fraction(3),
+    ),
+    ("produce-sync", "produce, 1 KiB records, synced per batch", ["--record-size", "1024", "--config", "flush.messages=1"], Fraction(3)),
+]
+PERF = "org.apache.kafka.tools"
+
+
+def _rows():
+    for name, title, _, rate in LOADS:
+        yield name, Row(f"{name}.rate", f"{title}, `acks=all`", "MB/s", HIGHER, rate)
+        yield name, Row(f"{name}.cpu", f"{title}: brokers' CPU seconds per GB produced and read again", "s", LOWER, Fraction(1, 3) if name == "produce-1k" else None)
+    yield "consume", Row("consume.rate", "consume from the page cache, 1 KiB records", "MB/s", HIGHER, Fraction(3, 2))
+    yield "end-to-end", Row("end-to-end.p50", "from when a record was due until it is read, half of Kafka's rate: p50", "ms", LOWER, Fraction(1, 2))
+    yield "end-to-end", Row("end-to-end.p99", "the same: p99", "ms", LOWER, Fraction(1, 4))
+    yield "tools", Row("tools.produce", "`kafka-producer-perf-test`, 1 KiB records, `acks=all`", "MB/s", HIGHER)
+    yield "tools", Row("tools.consume", "`kafka-consumer-perf-test`", "MB/s", HIGHER)
+    yield "memory", Row("memory.idle", "memory of a broker, idle: RSS", "MiB", LOWER, Fraction(1, 20))
+    yield "kill", Row("kill.gap", "partition without a leader after `kill -9` of its broker", "ms", LOWER, Fraction(1, 5))
+
+
+NAMES = list(dict.fromkeys(name for name, _ in _rows()))
+
+
+class Peer:
+    """What `__main__` knows of this comparison."""
+
+    title = "Kafka"
+    document = "broker/docs/performance.md"
+
+    def __init__(self, jars, zweig, quick):
+        self.jars, self.zweig = Path(jars), zweig
+        self.seconds = 3 if quick else 8
+        self.records = 100_000 if quick else 400_000
+        (jar,) = self.jars.glob("kafka_2.13-*.jar")
+        self.version = jar.stem.removeprefix("kafka_2.13-")
+        # Records per second at which both sides are asked end to end: half of what Kafka took first.
+        self.rate = None
+
+    def rows(self, wanted):
+        """Those of these measures."""
+        return [row for name, row in _rows() if name in wanted]
+
+    def settings(self):
+        """What the reader has to know beside the command."""
+        rate = f"{self.rate:,.0f} records per second" if self.rate else "half of Kafka's rate"
+        return (
+            f"Kafka {self.version} with `{KAFKA_JVM}` on three nodes of ZooKeeper; Zweig with its defaults on three coordinators; the same "
+            "`server.properties` (its defaults; three replicas, `min.insync.replicas=2`), nothing synced before an acknowledgement unless said, all of it "
+            f"on loopback beside the generator. 2 connections to each broker, 5 requests of 16 KiB batches under way on each; {self.seconds} s for "
+            f"each load, all sent before it once to warm up; end to end at {rate} of 1 KiB, linger 1 ms."
+        )
+
+    def sides(self):
+        """How to make the cluster of each side in a folder, the peer first."""
+        return [
+            ("peer", lambda folder: Kafka(folder, self.jars, self.jars)),
+            ("ours", lambda folder: ZweigCluster(folder, self.zweig)),
+        ]
+
+    def stages(self, wanted):
+        """Each with a new cluster."""
+        yield lambda run: self._all(run, wanted)
+
+    def _all(self, run, wanted):
+        if "memory" in wanted:
+            time.sleep(5)
+            run.measure("memory", lambda: {"idle": max(memory_mib(pid)[0] for pid in run.servers.pids)})
+        # A JVM compiles first what it runs often; nobody asks how fast it is before.
+        _bench(run, ["--record-size", "1024", "--seconds", "6", "--warm-up", "0", "--unread"])
+        for name, _, arguments, _ in LOADS:
+            if name in wanted:
+                run.measure(name, lambda: self._produce(run, arguments))
+        if "consume" in wanted:
+            run.measure("consume", lambda: self._consume(run))
+        if "end-to-end" in wanted:
+            run.measure("end-to-end", lambda: self._end_to_end(run))
+        if "tools" in wanted:
+            run.measure("tools", lambda: self._tools(run))
+        if "kill" in wanted:
+            run.measure("kill", lambda: {"gap": self._kill(run)})
+
+    def _produce(self, run, arguments):
+        before = _cpu(run)
+        report = _bench(run, [*arguments, "--seconds", str(self.seconds), "--warm-up", "0"])
+        return _volume(report, _cpu(run) - before)
+
+    def _consume(self, run):
+        arguments = ["--workload", "consume", "--megabytes", "400", "--warm-up", "1", "--seconds", str(self.seconds)]
+        return {"rate": _bench(run, arguments)["volume"]["megabytes_per_second"]}
+
+    def _end_to_end(self, run):
+        if self.rate is None:
+            most = run.figures.get("produce-1k.rate") or _volume(_bench(run, ["--seconds", "4", "--unread"]), 0)["rate"]
+            self.rate = round(most * 1e6 / 1024 / 2, -2)
+        arguments = ["--workload", "end-to-end", "--rate", f"{self.rate:.0f}", "--linger-ms", "1", "--seconds", str(self.seconds)]
+        report = _bench(run, arguments)
+        return {"p50": _ms(report, "received", 0.5), "p99": _ms(report, "received", 0.99)}
+
+    def _tools(self, run):
+        topic = f"tools-{uuid.uuid4().hex[:6]}"
+        names = run.servers.names
+        create = ["--bootstrap-server", names, "--create", "--topic", topic, "--partitions", "6", "--replication-factor", "3"]
+        tool(self.jars, f"{PERF}.TopicCommand", create)
+        properties = ["--producer-props", f"bootstrap.servers={names}", "acks=all"]
+        sizes = ["--topic", topic, "--num-records", str(self.records), "--record-size", "1024", "--throughput", "-1"]
+        told = tool(self.jars, f"{PERF}.ProducerPerformance", [*sizes, *properties])
+        mib = float(re.findall(r"\(([\d.]+) MB/sec\)", told)[-1])
+        reading = ["--bootstrap-server", names, "--topic", topic, "--messages", str(self.records), "--timeout", "60000"]
+        told = tool(self.jars, f"{PERF}.ConsumerPerformance", reading)
+        read_mib = float(told.strip().splitlines()[-1].split(",")[3])
+        return {"produce": mib * 1.048576, "consume": read_mib * 1.048576}
+
+    def _kill(self, run):
+        """Longest time without an acknowledgement while the leader of the only partition is killed."""
+        prefix = f"kill-{uuid.uuid4().hex[:6]}"
+        arguments = ["--partitions", "1", "--rate", "1000", "--linger-ms", "1", "--reconnect", "--prefix", prefix, "--keep"]
+        with ThreadPoolExecutor(1) as pool:
+            load = pool.submit(_bench, run, [*arguments, "--record-size", "100", "--seconds", "40", "--warm-up", "1", "--unread"])
+            time.sleep(6)
+            leader = self._leader(run, prefix)
+            leader.kill()
+            report = load.result()
+        leader.start()
+        run.servers.wait_for(leader)
+        return report["longest_silence_ms"]
+
+    def _leader(self, run, prefix):
+        """The broker that leads the first partition of the topic whose name begins so."""
+        names = [broker.name for broker in run.servers.brokers]
+        ask = [self.zweig, "--output", "json", "topic"]
+        listed = subprocess.run([*ask, "list", "--bootstrap", names[0]], capture_output=True, text=True, check=True).stdout
+        topic = re.search(rf"{prefix}[\w.-]*", listed)[0]
+        told = subprocess.run([*ask, "describe", topic, "--bootstrap", names[0]], capture_output=True, text=True, check=True).stdout
+        number = int(re.search(r'"leader":\s*(\d+)', told)[1])
+        return run.servers.brokers[number - 1]
+
+
+def _bench(run, arguments, servers=None):
+    return run.bench("stream", servers or run.servers.names, ["--connections", "2", *arguments])
+
+
+def _cpu(run):
+    """Processor time of the brokers so far, in seconds."""
+    ticks = 0
+    for pid in run.servers.pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _volume(report, cpu):
+    volume = report["volume"]
+    return {"rate": volume["megabytes_per_second"], "cpu": cpu / (volume["bytes"] / 1e9), "generator": report["generator_cores"]}
+
+
+def _ms(report, kind, share):
+    kinds = {each["kind"]: each["quantiles_us"] for each in report["kinds"]}
+    return next(us for of, us in kinds[kind] if abs(of - share) < 1e-9) / 1000
