@@ -305,26 +305,30 @@ fn change(kind: ChangeKind, path: String, after: Option<Node>, zxid: i64) -> Wat
     }
 }
 
-/// A tree as of an earlier write, made from its changes. Of the numbers of children it has those of the last change
-/// of each znode itself.
+/// A tree as of an earlier write, made from its changes.
 #[must_use]
 pub fn replay(history: &Changes, upto: i64) -> Nodes {
     let mut nodes = Nodes::new();
     let past = history.iter().take_while(|(zxid, _)| *zxid <= upto);
-    for item in past.flat_map(|(_, items)| &**items) {
-        match item {
-            WatchItem::Change {
-                path,
-                data,
-                stat: Some(stat),
-                ..
-            } => {
-                nodes.insert(path.clone(), (data.clone(), *stat));
+    for (zxid, items) in past {
+        for item in &**items {
+            let WatchItem::Change {
+                path, data, stat, ..
+            } = item
+            else {
+                continue;
+            };
+            let was_there = match stat {
+                Some(stat) => nodes.insert(path.clone(), (data.clone(), *stat)).is_some(),
+                None => nodes.remove(path).is_some(),
+            };
+            if was_there != stat.is_some()
+                && let Some((_, above)) = nodes.get_mut(parent(path))
+            {
+                above.cversion += 1;
+                above.num_children += if was_there { -1 } else { 1 };
+                above.pzxid = *zxid;
             }
-            WatchItem::Change { path, .. } => {
-                nodes.remove(path);
-            }
-            _ => {}
         }
     }
     nodes
