@@ -58,6 +58,8 @@ class Peer:
         self.jars, self.zweig = Path(jars), zweig
         self.seconds = 3 if quick else 8
         self.records = 100_000 if quick else 400_000
+        # Three JVMs on two processors are still compiling after a minute of load.
+        self.warm_up = 15 if quick else 90
         (jar,) = self.jars.glob("kafka_2.13-*.jar")
         self.version = jar.stem.removeprefix("kafka_2.13-")
         # Records per second at which both sides are asked end to end: half of what Kafka took first.
@@ -74,7 +76,7 @@ class Peer:
             f"Kafka {self.version} with `{KAFKA_JVM}` on three nodes of ZooKeeper; Zweig with its defaults on three coordinators; the same "
             "`server.properties` (its defaults; three replicas, `min.insync.replicas=2`), nothing synced before an acknowledgement unless said, all of it "
             f"on loopback beside the generator. 2 connections to each broker, 5 requests of 16 KiB batches under way on each; {self.seconds} s for "
-            f"each load, all sent before it once to warm up; end to end at {rate} of 1 KiB, linger 1 ms."
+            f"each load, after {self.warm_up} s of load to warm up; Kafka logs nothing (no appender); end to end at {rate} of 1 KiB, linger 1 ms."
         )
 
     def sides(self):
@@ -93,7 +95,7 @@ class Peer:
             time.sleep(5)
             run.measure("memory", lambda: {"idle": max(memory_mib(pid)[0] for pid in run.servers.pids)})
         # A JVM compiles first what it runs often; nobody asks how fast it is before.
-        _bench(run, ["--record-size", "1024", "--seconds", "6", "--warm-up", "0", "--unread"])
+        _bench(run, ["--record-size", "1024", "--seconds", str(self.warm_up), "--warm-up", "0", "--unread"])
         for name, _, arguments, _ in LOADS:
             if name in wanted:
                 run.measure(name, lambda: self._produce(run, arguments))
