@@ -35,6 +35,8 @@ pub enum Mutant {
     FormerGenerationAccepted,
     /// What a group commits is acknowledged before it is committed.
     GroupAckBeforeCommit,
+    /// A group is served from what is not committed yet.
+    GroupsServedUncommitted,
     /// A follower appends what came from a leader it no longer follows, and does not say of which epoch its last record
     /// is: either alone is mended by the other.
     FollowedEpochUnchecked,
@@ -47,7 +49,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 19] = [
+pub const ALL: [Mutant; 20] = [
     Mutant::TruncateToHighWatermark,
     Mutant::AckBeforeHighWatermark,
     Mutant::LeaderEpochUnchecked,
@@ -63,6 +65,7 @@ pub const ALL: [Mutant; 19] = [
     Mutant::ProducersForgotten,
     Mutant::FormerGenerationAccepted,
     Mutant::GroupAckBeforeCommit,
+    Mutant::GroupsServedUncommitted,
     Mutant::FollowedEpochUnchecked,
     Mutant::FetchBeyondHighWatermark,
     Mutant::RestartGoesOnLeading,

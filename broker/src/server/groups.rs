@@ -20,6 +20,7 @@ use crate::group::{AppendFailure, GroupConfig};
 use crate::log::{AppendError, AppendOrigin, TopicPartition};
 use crate::metadata::{Image, MetadataCache};
 use crate::mutants::{self, Mutant};
+use crate::replica::hosted::wake::wait_until;
 use crate::replica::hosted::{Leaderships, Partition, PartitionError, ReplicaManager};
 use crate::shard::{Backing, Led, LoadError, OFFSETS_TOPIC, Shards};
 
@@ -88,6 +89,38 @@ impl Backing for HostedGroups {
             .ok_or(LoadError::NotLeader)?;
         let log = partition.log();
         Ok((log.log_start_offset(), log.log_end_offset()))
+    }
+
+    fn committed(
+        &self,
+        partition: i32,
+        leader_epoch: i32,
+        end: i64,
+    ) -> BoxFuture<'static, Result<(), LoadError>> {
+        let Some(partition) = self.led(partition, leader_epoch) else {
+            return std::future::ready(Err(LoadError::NotLeader)).boxed();
+        };
+        let deadline = Instant::from_std(clock::now() + self.commit_timeout);
+        let committed = async move {
+            let look = || match partition.leading_epoch() == Some(leader_epoch) {
+                true => (partition.high_watermark() >= end).then_some(Ok(())),
+                false => Some(Err(LoadError::NotLeader)),
+            };
+            wait_until(
+                deadline,
+                |waiter| partition.waiters().register(waiter),
+                look,
+            )
+            .await
+            .unwrap_or_else(|| {
+                let high_watermark = partition.high_watermark();
+                Err(LoadError::Uncommitted {
+                    high_watermark,
+                    end,
+                })
+            })
+        };
+        committed.boxed()
     }
 
     fn read(&self, partition: i32, offset: i64) -> Result<Bytes, LoadError> {

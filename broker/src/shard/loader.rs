@@ -14,6 +14,7 @@ use super::LoadError;
 use super::hosted::Shard;
 use crate::clock;
 use crate::group::{Groups, LogRecord, Now};
+use crate::mutants::{self, Mutant};
 use crate::tasks;
 
 /// Wait before a failed load is tried again.
@@ -27,6 +28,8 @@ const COMMIT_MARKER: [u8; 4] = [0, 0, 0, 1];
 struct Loaded {
     groups: Groups,
     count: usize,
+    /// Where the log ended when the reading began.
+    end: i64,
     /// Offset and record of open transactions, by producer id.
     open: HashMap<i64, Vec<(i64, LogRecord)>>,
 }
@@ -39,10 +42,13 @@ pub(super) async fn load(shard: Arc<Shard>) {
         let loaded = tasks::blocking(move || read_all(&reading)).await;
         let partition = shard.partition();
         match loaded {
-            Ok(Ok((groups, records))) => {
-                let took = clock::now().saturating_duration_since(begun);
-                tracing::info!(partition, records, ?took, "groups loaded");
-                return shard.serve(groups);
+            Ok(Ok(loaded)) => {
+                await_commit(&shard, loaded.end).await;
+                let (records, took) = (loaded.count, clock::now().saturating_duration_since(begun));
+                if shard.is_loading() {
+                    tracing::info!(partition, records, ?took, "groups loaded");
+                }
+                return shard.serve(loaded.groups);
             }
             Ok(Err(LoadError::NotLeader)) => {}
             Ok(Err(error)) => tracing::error!(partition, %error, "groups not loaded"),
@@ -52,12 +58,31 @@ pub(super) async fn load(shard: Arc<Shard>) {
     }
 }
 
+/// Waits until what was read is committed, or the shard is given up.
+async fn await_commit(shard: &Shard, end: i64) {
+    let (partition, leader_epoch) = (shard.partition(), shard.leader_epoch());
+    while shard.is_loading() && !mutants::is(Mutant::GroupsServedUncommitted) {
+        match shard
+            .backing()
+            .committed(partition, leader_epoch, end)
+            .await
+        {
+            Ok(()) => return,
+            Err(LoadError::NotLeader) => tokio::time::sleep(RETRY).await,
+            Err(error) => tracing::warn!(partition, %error, "groups not served yet"),
+        }
+    }
+}
+
 /// Everything up to the end of the log: what is not committed yet was accepted by an earlier
-/// leader, and will be, for this broker leads now.
-fn read_all(shard: &Shard) -> Result<(Groups, usize), LoadError> {
+/// leader, and will be, if this broker leads long enough.
+fn read_all(shard: &Shard) -> Result<Loaded, LoadError> {
     let backing = shard.backing();
     let (mut offset, end) = backing.bounds(shard.partition(), shard.leader_epoch())?;
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded {
+        end,
+        ..Loaded::default()
+    };
     while offset < end {
         if !shard.is_loading() {
             return Err(LoadError::NotLeader);
@@ -70,7 +95,7 @@ fn read_all(shard: &Shard) -> Result<(Groups, usize), LoadError> {
         }
         offset = next;
     }
-    Ok((loaded.groups, loaded.count))
+    Ok(loaded)
 }
 
 /// Replays whole batches; the offset behind the last of them.

@@ -9,9 +9,10 @@
 //! Called by `handlers/` (through [`Shards`]); reaches logs through [`Backing`], which `server`
 //! implements with the replica manager and tests with memory.
 //!
-//! Invariants: a shard serves under exactly one leader epoch; a reply that promises something
-//! stored leaves after its record was committed; memory never runs ahead of the log for longer
-//! than a request is parked.
+//! Invariants: a shard serves under exactly one leader epoch, and only once everything it read is committed: another
+//! leader might not have the rest, and what was answered from it would be unsaid (Kafka serves at once); a reply that
+//! promises something stored leaves after its record was committed; memory never runs ahead of the log for longer than a
+//! request is parked.
 
 mod hosted;
 mod loader;
@@ -60,6 +61,14 @@ pub trait Backing: Send + Sync + 'static {
     /// First and end offset of a led log, uncommitted records included.
     fn bounds(&self, partition: i32, leader_epoch: i32) -> Result<(i64, i64), LoadError>;
 
+    /// Ends when every record below `offset` of a led log is committed, or with why that is not known.
+    fn committed(
+        &self,
+        partition: i32,
+        leader_epoch: i32,
+        offset: i64,
+    ) -> BoxFuture<'static, Result<(), LoadError>>;
+
     /// Whole batches from the one that holds `offset` on, of about the buffer's size. Blocks.
     fn read(&self, partition: i32, offset: i64) -> Result<Bytes, LoadError>;
 }
@@ -70,6 +79,14 @@ pub enum LoadError {
     /// Leadership went while it was being read.
     #[error("no longer the leader")]
     NotLeader,
+    /// The replicas in sync do not have all of it yet.
+    #[error("replicas in sync have it up to {high_watermark} only, and it ends at {end}")]
+    Uncommitted {
+        /// Offset up to which they have it.
+        high_watermark: i64,
+        /// Where it ends.
+        end: i64,
+    },
     /// The log could not be read.
     #[error("reading at offset {offset}: {reason}")]
     Read {

@@ -19,9 +19,10 @@ use zweig_client::kafka::records::{BatchSpec, Record, encode_batch};
 /// What becomes of a commit, told by the test.
 type Verdict = oneshot::Sender<Result<(), AppendFailure>>;
 
-#[derive(Default)]
 struct Memory {
     batches: Mutex<Vec<Bytes>>,
+    /// What was read counts as committed below this offset.
+    high_watermark: watch::Sender<i64>,
     /// Commits not let through yet; `None` lets everything through at once.
     held: Mutex<Option<Vec<Verdict>>>,
 }
@@ -62,6 +63,20 @@ impl Backing for Memory {
         Ok((0, next_offset(&self.batches.lock())))
     }
 
+    fn committed(
+        &self,
+        _partition: i32,
+        _leader_epoch: i32,
+        offset: i64,
+    ) -> BoxFuture<'static, Result<(), LoadError>> {
+        let mut high_watermark = self.high_watermark.subscribe();
+        let reached = async move {
+            let reached = high_watermark.wait_for(|at| *at >= offset).await;
+            reached.map(|_| ()).map_err(|_| LoadError::NotLeader)
+        };
+        reached.boxed()
+    }
+
     fn read(&self, _partition: i32, offset: i64) -> Result<Bytes, LoadError> {
         let batches = self.batches.lock();
         let found = batches.iter().find(|b| last_offset(b) >= offset);
@@ -81,6 +96,16 @@ fn last_offset(batch: &Bytes) -> i64 {
 
 fn next_offset(batches: &[Bytes]) -> i64 {
     batches.last().map_or(0, |b| last_offset(b) + 1)
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            batches: Mutex::default(),
+            high_watermark: watch::Sender::new(i64::MAX),
+            held: Mutex::default(),
+        }
+    }
 }
 
 impl Memory {
@@ -225,6 +250,33 @@ async fn nothing_is_served_without_leadership() {
     fixture.led.send_replace(Led::new());
     until("given up", || fixture.shards.describe("g").is_err()).await;
     assert_eq!(fixture.commit(2).await, Err(GroupError::NotCoordinator));
+}
+
+#[tokio::test]
+async fn what_was_read_is_served_once_it_is_committed_and_never_by_who_no_longer_leads() {
+    let fixture = start();
+    fixture.lead(1).await;
+    assert_eq!(fixture.commit(1).await, Ok(()));
+    assert_eq!(fixture.commit(2).await, Ok(()));
+    // Another leader has both, the replicas in sync the first only.
+    fixture.memory.high_watermark.send_replace(1);
+    fixture.led.send_replace(Led::from([(0, 2)]));
+    until("waiting", || {
+        fixture.memory.high_watermark.receiver_count() == 1
+    })
+    .await;
+    assert_eq!(fixture.commit(3).await, Err(GroupError::LoadInProgress));
+    let asked = fixture.shards.offsets("g", &[partition()]);
+    assert_eq!(asked.map(|_| ()), Err(GroupError::LoadInProgress));
+    // It goes before they have: nobody hears of the second.
+    fixture.led.send_replace(Led::from([(0, 3)]));
+    until("waiting again", || {
+        fixture.memory.high_watermark.receiver_count() == 2
+    })
+    .await;
+    fixture.memory.high_watermark.send_replace(2);
+    fixture.lead(3).await;
+    assert_eq!(fixture.committed(), Some(2));
 }
 
 #[tokio::test]

@@ -360,6 +360,10 @@ impl Backing for NoGroups {
         Err(LoadError::NotLeader)
     }
 
+    fn committed(&self, _: i32, _: i32, _: i64) -> BoxFuture<'static, Result<(), LoadError>> {
+        Box::pin(std::future::ready(Err(LoadError::NotLeader)))
+    }
+
     fn read(&self, _: i32, _: i64) -> Result<Bytes, LoadError> {
         Err(LoadError::NotLeader)
     }

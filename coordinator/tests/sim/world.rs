@@ -83,6 +83,8 @@ impl World {
         }
         if !self.plan.phases.is_empty() {
             self.look_at_the_calm();
+            let now_us = self.env.now_us();
+            self.clients.leave_all(now_us, &mut self.env.witness);
             self.env.witness.at_the_end();
         }
         let (env, mut run) = (&self.env, self.env.run.clone());

@@ -255,6 +255,13 @@ impl Client {
         attached.gone(around.now_us, around.witness);
     }
 
+    /// Every connection is gone.
+    pub fn leave_all(&mut self, now_us: u64, witness: &mut Witness) {
+        for mut attached in self.current.take().into_iter().chain(self.former.drain(..)) {
+            attached.gone(now_us, witness);
+        }
+    }
+
     fn end_session(&mut self) {
         self.session = None;
         self.newest = 0;

@@ -121,6 +121,13 @@ impl Clients {
         }
     }
 
+    /// The end of the run is the end of every connection: what was asked over it and not answered may be done.
+    pub fn leave_all(&mut self, now_us: u64, witness: &mut Witness) {
+        for client in &mut self.clients {
+            client.leave_all(now_us, witness);
+        }
+    }
+
     fn surroundings<'a>(
         &'a mut self,
         now_us: u64,
