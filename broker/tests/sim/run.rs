@@ -36,6 +36,9 @@ const RECOVERY: Duration = Duration::from_secs(40);
 /// Once all is whole again, everyone works for so long without a fault.
 const AFTERWARDS: Duration = Duration::from_secs(8);
 
+/// Members may pause for twice their session's length, one after the other: the group has longer to commit something.
+const GROUP_AFTERWARDS: Duration = Duration::from_secs(24);
+
 /// How much slower clients are while nothing goes wrong.
 const QUIET: u64 = 4;
 
@@ -259,7 +262,9 @@ impl World {
         };
         let before = count(&self.history.book());
         let begun = Instant::now();
-        while begun.elapsed() < AFTERWARDS {
+        let history = self.history.clone();
+        let committed = || history.book().commits.acknowledged() > before.2;
+        while begun.elapsed() < AFTERWARDS || (begun.elapsed() < GROUP_AFTERWARDS && !committed()) {
             self.step().await;
         }
         let after = count(&self.history.book());
