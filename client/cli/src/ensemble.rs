@@ -34,22 +34,31 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// What one node said, or why it said nothing.
 #[derive(Serialize)]
-struct Row {
-    address: String,
+pub struct Row {
+    /// Where it was asked.
+    pub address: String,
+    /// What it said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status>,
+    pub status: Option<Status>,
+    /// Why it said nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
+    pub failure: Option<String>,
+}
+
+/// Asks the nodes at these addresses, and those that they know of.
+pub async fn ask_all(endpoints: Vec<String>, patience: Duration) -> Vec<Row> {
+    let mut rows = ask(endpoints, patience).await;
+    let strangers = unasked(&rows);
+    rows.extend(ask(strangers, patience).await);
+    one_per_node(rows)
 }
 
 async fn show_status(context: Context) -> anyhow::Result<()> {
     let output = context.output();
     let patience = PATIENCE.min(context.patience());
-    let mut rows = ask(context.options()?.endpoints, patience).await;
-    let strangers = unasked(&rows);
-    rows.extend(ask(strangers, patience).await);
-    let rows = one_per_node(rows);
+    let rows = ask_all(context.options()?.endpoints, patience).await;
     if output.is_json() {
         output.json(&rows)?;
     } else {

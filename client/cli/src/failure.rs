@@ -61,6 +61,29 @@ impl Failure {
         }
         .into()
     }
+
+    /// What an error comes to: its exit code, everything it says, and what to do about it.
+    pub fn of(error: &anyhow::Error) -> Self {
+        Self {
+            code: code_of(error),
+            message: whole(error),
+            hint: hint(error),
+        }
+    }
+}
+
+/// An error and its causes, on one line.
+fn whole(failed: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in failed.chain() {
+        let cause = cause.to_string();
+        // Some errors repeat their cause in their own message.
+        if !told.ends_with(&cause) {
+            let colon = if told.is_empty() { "" } else { ": " };
+            told = format!("{told}{colon}{cause}");
+        }
+    }
+    told
 }
 
 /// Says what failed and gives the exit code. A reader that has gone away (`| head`) is no failure.
@@ -78,21 +101,17 @@ pub fn report(failed: &anyhow::Error) -> ExitCode {
     } else {
         "error"
     };
-    let mut told = String::new();
-    for cause in failed.chain() {
-        let cause = cause.to_string();
-        // Some errors repeat their cause in their own message.
-        if !told.ends_with(&cause) {
-            let colon = if told.is_empty() { "" } else { ": " };
-            told = format!("{told}{colon}{cause}");
-        }
-    }
+    let Failure {
+        code,
+        message,
+        hint,
+    } = Failure::of(failed);
     // There is nobody left to tell if this fails too.
-    let _ = writeln!(stderr(), "{label}: {told}");
-    if let Some(hint) = hint(failed) {
+    let _ = writeln!(stderr(), "{label}: {message}");
+    if let Some(hint) = hint {
         let _ = writeln!(stderr(), "{hint}");
     }
-    ExitCode::from(code_of(failed) as u8)
+    ExitCode::from(code as u8)
 }
 
 /// What somebody who sees this error for the first time would do next.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use zweig_client::kafka::Admin;
 use zweig_client::kafka::admin::GroupMember;
 use zweig_client::kafka::consumer::{Position, TopicPartition};
+use zweig_client::kafka::{Admin, KafkaError};
 
 use crate::context::Context;
 use crate::failure::{Code, Failure};
@@ -52,8 +52,9 @@ struct Read {
     host: Option<String>,
 }
 
+/// A group as it is shown.
 #[derive(Serialize)]
-struct Described {
+pub struct Described {
     group: String,
     state: String,
     protocol: String,
@@ -111,17 +112,23 @@ fn state_cell(state: &str) -> Cell {
 }
 
 async fn describe(context: &Context, admin: &Admin, group: &str) -> anyhow::Result<()> {
-    let described = admin.describe_group(group).await.map_err(|e| failed(&e))?;
-    let committed = admin
-        .committed_offsets(group)
-        .await
-        .map_err(|e| failed(&e))?;
-    if described.state == "Dead" && committed.is_empty() {
+    let shown = look_at(admin, group).await.map_err(|e| failed(&e))?;
+    if shown.state == "Dead" && shown.partitions.is_empty() {
         return Err(Failure::error(
             Code::NotFound,
             format!("there is no group {group}"),
         ));
     }
+    print(context, &shown)
+}
+
+/// A group's members, what each reads, and how far behind it is; `Dead` and without partitions if there is none.
+///
+/// # Errors
+/// [`KafkaError`] if its coordinator does not answer. Ends of partitions that cannot be had are left out.
+pub async fn look_at(admin: &Admin, group: &str) -> Result<Described, KafkaError> {
+    let described = admin.describe_group(group).await?;
+    let committed = admin.committed_offsets(group).await?;
     let mut owners: BTreeMap<TopicPartition, Option<&GroupMember>> = BTreeMap::new();
     for (topic, partition) in committed.keys() {
         owners.insert(TopicPartition::new(topic.clone(), *partition), None);
@@ -157,14 +164,13 @@ async fn describe(context: &Context, admin: &Admin, group: &str) -> anyhow::Resu
             host: member.map(|m| m.client_host.clone()),
         }
     });
-    let shown = Described {
+    Ok(Described {
         group: described.group,
         state: described.state,
         protocol: described.protocol,
         members: described.members.len(),
         partitions: partitions.collect(),
-    };
-    print(context, &shown)
+    })
 }
 
 fn print(context: &Context, group: &Described) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod bench;
 mod broker;
 mod brokers;
 mod clock;
+mod console;
 mod consume;
 mod context;
 mod coordinator;
@@ -83,6 +84,8 @@ enum Command {
     Group(group::Args),
     /// Load for an ensemble, of Zweig or of ZooKeeper, with latencies and checked answers.
     Bench(bench::Args),
+    /// A page that shows ensemble, brokers, topics, groups and the tree, live.
+    Console(console::Args),
     /// A whole local cluster as separate processes, on one screen.
     Dev(dev::Args),
 }
@@ -114,6 +117,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Consume(args) => context.tool(|c| consume::run(c, args)),
         Command::Group(args) => context.tool(|c| group::run(c, args)),
         Command::Bench(args) => context.tool(|c| bench::run(c, args)),
+        Command::Console(args) => context.tool(|c| console::run(c, args)),
         Command::Dev(args) => context.tool(|_| dev::run(args)),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How many processes there are, and from which port on they listen.
@@ -29,6 +30,8 @@ pub struct Ports {
     pub election: u16,
     /// Broker listeners (9092, as Kafka).
     pub broker: u16,
+    /// The console's page.
+    pub console: u16,
 }
 
 impl Ports {
@@ -38,9 +41,10 @@ impl Ports {
         quorum: 2888,
         election: 3888,
         broker: 9092,
+        console: 8090,
     };
 
-    /// One block of forty ports from `base`: clients, quorum, election, brokers from base + 30.
+    /// One block of forty ports from `base`: clients, quorum, election, the console at base + 29, brokers from base + 30.
     #[must_use]
     pub const fn from_base(base: u16) -> Self {
         Self {
@@ -48,6 +52,7 @@ impl Ports {
             quorum: base + 10,
             election: base + 20,
             broker: base + 30,
+            console: base + 29,
         }
     }
 }
@@ -57,6 +62,12 @@ impl Layout {
     #[must_use]
     pub fn coordinator_address(&self, node: u16) -> String {
         format!("127.0.0.1:{}", self.ports.client + node - 1)
+    }
+
+    /// Where the console's page is.
+    #[must_use]
+    pub fn console_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.console))
     }
 
     /// The listener of broker `id` (from 1).

@@ -4,7 +4,7 @@
 //! operator would write (`layout.rs`), watches the processes (`process.rs`), follows the tree
 //! through one native watch stream (`picture.rs`) and draws what it sees (`screen.rs`). It is no
 //! supervisor: a process that was killed stays dead until `start` is typed, so that fail-over can
-//! be watched. Ctrl-C stops brokers first, then coordinators; the data stays where `--data` says.
+//! be watched; its console (`console/`) shows the same on a page, and may kill and start them too. Ctrl-C stops brokers first, then coordinators; the data stays where `--data` says.
 
 mod layout;
 mod picture;
@@ -20,18 +20,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::future::join_all;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+use tokio::sync::mpsc;
+use zweig_client::ensemble::Options;
+use zweig_client::kafka::{Client, ClientOptions};
 
 use layout::{Layout, Ports};
 use picture::Picture;
 use process::{Process, Role};
 
 use crate::clock::{elapsed, now};
+use crate::console::{self, Order, Setting};
 use crate::failure::{Code, Failure};
 use crate::output::note;
 use crate::signals::Signals;
 
 /// How long a process may take to stop cleanly before it is killed.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long what its page asks for may take.
+const PAGE_PATIENCE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_millis(500);
 /// The same until everything is up.
 const REFRESH_STARTING: Duration = Duration::from_millis(100);
@@ -58,8 +64,8 @@ pub struct Args {
     /// folder that is removed at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Instead of 2181…, 2888…, 3888… and 9092…, take ports from here on (+0 clients of the
-    /// ensemble, +10 quorum, +20 election, +30 brokers).
+    /// Instead of 2181…, 2888…, 3888…, 8090 and 9092…, take ports from here on (+0 clients of the
+    /// ensemble, +10 quorum, +20 election, +29 the console's page, +30 brokers).
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
     port_base: Option<u16>,
 }
@@ -97,11 +103,34 @@ pub async fn run(args: Args) -> Result<()> {
         .with_context(|| format!("cannot lay out {}", layout.root.display()))?;
     wait_for_ports(&layout).await?;
     let mut signals = Signals::listen()?;
-    let mut cluster = Cluster::start(layout)?;
-    let ended = cluster.watch(&mut signals).await;
+    let page = console::bind(layout.console_address()).await?;
+    let (orders, ordered) = mpsc::channel(1);
+    let setting = console_of(&layout, orders)?;
+    let mut cluster = Cluster::start(layout, ordered)?;
+    let ended = tokio::select! {
+        ended = cluster.watch(&mut signals) => ended,
+        failed = console::serve(page, setting) => failed,
+    };
     show("\nstopping: brokers, then coordinators\n");
     cluster.stop().await;
     ended
+}
+
+/// What its page may do: everything, for the cluster is there to be tried out.
+fn console_of(layout: &Layout, orders: mpsc::Sender<Order>) -> Result<Setting> {
+    let mut options = Options::parse(&layout.connect_string())?;
+    options.connect_timeout = PAGE_PATIENCE;
+    options.request_timeout = PAGE_PATIENCE;
+    let mut client = ClientOptions::new(&layout.bootstrap());
+    client.connection.client_id = "zweig".to_owned();
+    client.operation_timeout = PAGE_PATIENCE;
+    Ok(Setting {
+        options,
+        client: Client::new(client),
+        allow_writes: true,
+        names: Vec::new(),
+        orders: Some(orders),
+    })
 }
 
 /// Two clusters in one folder would destroy it; the lock goes with this process, however it ends.
@@ -142,7 +171,8 @@ fn taken_port(layout: &Layout) -> Option<(u16, io::Error)> {
     let mut wanted = coordinators
         .into_iter()
         .flat_map(|first| first..first + layout.nodes)
-        .chain(ports.broker..ports.broker + layout.brokers);
+        .chain(ports.broker..ports.broker + layout.brokers)
+        .chain([ports.console]);
     wanted.find_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).err()?)))
 }
 
@@ -150,6 +180,8 @@ fn taken_port(layout: &Layout) -> Option<(u16, io::Error)> {
 struct Cluster {
     layout: Layout,
     processes: Vec<Process>,
+    /// What somebody wants done from the page.
+    ordered: mpsc::Receiver<Order>,
     picture: Picture,
     drawn: String,
     /// The answer to what was typed last.
@@ -159,7 +191,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(layout: Layout) -> Result<Self> {
+    fn start(layout: Layout, ordered: mpsc::Receiver<Order>) -> Result<Self> {
         let coordinators = (1..=layout.nodes).map(|node| {
             let folder = layout.coordinator_folder(node);
             (Role::Coordinator(node), folder.join("zoo.cfg"), folder)
@@ -176,6 +208,7 @@ impl Cluster {
         Ok(Self {
             layout,
             processes,
+            ordered,
             picture,
             drawn: String::new(),
             said: String::new(),
@@ -201,6 +234,11 @@ impl Cluster {
                         note(&self.said);
                     }
                     self.drawn.clear();
+                }
+                Some(order) = self.ordered.recv() => {
+                    self.said = self.obey(&order.line);
+                    // The page may be gone meanwhile; it is done all the same.
+                    let _ = order.reply.send(self.said.clone());
                 }
                 () = tokio::time::sleep(pause) => {
                     self.notice_ends();

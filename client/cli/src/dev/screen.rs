@@ -22,7 +22,8 @@ pub fn render(layout: &Layout, processes: &[Process], picture: &Picture) -> Stri
     topics(&mut out, &tree);
     let _ = writeln!(
         out,
-        "\nZooKeeper clients: {}\nKafka clients:     {}\ndata, logs:        {}",
+        "\nconsole:           http://{}\nZooKeeper clients: {}\nKafka clients:     {}\ndata, logs:        {}",
+        layout.console_address(),
         layout.connect_string(),
         layout.bootstrap(),
         layout.root.display()

@@ -1,0 +1,88 @@
+// The tree of znodes, one at a time.
+import { el, api, ask, attempt, mayWrite, moment, plural, shown } from "./dom.js";
+
+let how = "json";
+let turn = 0;
+
+const link = (path) => `#tree?path=${encodeURIComponent(path)}`;
+const below = (path, name) => (path === "/" ? `/${name}` : `${path}/${name}`);
+
+export async function enter(view, state, query) {
+  const path = query.get("path") ?? "/";
+  const mine = (turn += 1);
+  view.append(crumbs(path), el("div", { id: "znode", class: "two" }, el("p", { class: "empty" }, "Reading.")));
+  try {
+    const znode = await read(path);
+    if (mine === turn) draw(view, znode);
+  } catch (error) {
+    if (mine === turn) view.querySelector("#znode").replaceChildren(el("p", { class: "bad" }, error.message));
+  }
+}
+
+const read = (path, after = "", holds = "") => api("GET", `/api/znode?${new URLSearchParams({ path, after, holds })}`);
+
+function crumbs(path) {
+  const parts = path.split("/").filter(Boolean);
+  const links = parts.map((part, at) => ["/", el("a", { href: link(`/${parts.slice(0, at + 1).join("/")}`) }, part)]);
+  return el("h1", { class: "path" }, el("a", { href: link("/") }, "root"), links);
+}
+
+function draw(view, znode) {
+  const list = el("ul", { class: "children", id: "children" });
+  const more = el("button", { type: "button", hidden: true }, "More");
+  let last = "", holds = "";
+  const add = (page) => {
+    list.append(...page.children.map((name) => el("li", {}, el("a", { href: link(below(page.path, name)) }, name))));
+    last = page.children.at(-1) ?? last;
+    more.hidden = page.more === 0;
+    more.textContent = `More (${page.more.toLocaleString()})`;
+  };
+  more.addEventListener("click", () => attempt(async () => add(await read(znode.path, last, holds))));
+  const filter = el("input", { type: "search", class: "grow", placeholder: "Filter children", "aria-label": "Filter children",
+    change: async (event) => {
+      holds = event.target.value;
+      const page = await attempt(() => read(znode.path, "", holds));
+      if (page) { list.replaceChildren(); last = ""; add(page); }
+    } });
+  add(znode);
+  view.querySelector("#znode").replaceChildren(
+    el("section", { class: "card" }, el("h3", {}, plural(znode.stat.num_children, "child").replace("childs", "children")), el("div", { class: "bar" }, filter), list, more),
+    el("section", { class: "card" }, data(view, znode), stat(znode), mayWrite ? actions(view, znode) : null));
+}
+
+function data(view, znode) {
+  const box = el("pre", { id: "data" });
+  const show = () => { box.textContent = shown(znode, how) ?? "no data"; };
+  show();
+  const pick = el("select", { "aria-label": "Show as", value: how, change: (event) => { how = event.target.value; show(); } },
+    ["json", "text", "hex"].map((one) => el("option", { value: one, selected: one === how }, one)));
+  return [el("h3", {}, "Data ", el("span", { class: "faint" }, plural(znode.length, "byte")), pick), box];
+}
+
+function stat(znode) {
+  const s = znode.stat;
+  const zxid = (value) => `0x${value.toString(16)}`;
+  const rows = { "created": `${moment(s.ctime_ms)}, zxid ${zxid(s.czxid)}`, "data set": `${moment(s.mtime_ms)}, zxid ${zxid(s.mzxid)}`, "children changed": `zxid ${zxid(s.pzxid)}`,
+    "version": `${s.version} (children ${s.cversion}, access list ${s.aversion})`, "lives": s.ephemeral_owner ? `with session ${zxid(s.ephemeral_owner)} (ephemeral)` : "until it is deleted",
+    "access": znode.acl.map((acl) => `${acl.scheme ?? ""}:${acl.id ?? ""}`).join(", ") };
+  return el("dl", {}, Object.entries(rows).map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}
+
+function actions(view, znode) {
+  const again = () => dispatchEvent(new HashChangeEvent("hashchange"));
+  const text = el("textarea", { "aria-label": "Data" });
+  text.value = znode.data ?? "";
+  const set = () => attempt(async () => { await api("PUT", "/api/znode", { path: znode.path, data: text.value, version: znode.stat.version }); again(); }, () => `${znode.path} was set`);
+  const name = el("input", { "aria-label": "Name", placeholder: "name of the child" });
+  const fresh = el("textarea", { "aria-label": "Data" });
+  const create = () => attempt(async () => { await api("POST", "/api/znode", { path: below(znode.path, name.value.trim()), data: fresh.value }); again(); }, () => `${name.value} was created`);
+  const remove = () => attempt(async () => {
+    await api("DELETE", `/api/znode?${new URLSearchParams({ path: znode.path, version: znode.stat.version })}`);
+    location.hash = link(znode.path.replace(/\/[^/]*$/, "") || "/");
+  }, () => `${znode.path} was deleted`);
+  return el("div", { class: "bar" },
+    el("button", { type: "button", disabled: znode.data_base64 !== undefined || znode.length > 65536, click: () => ask(`Set ${znode.path}`, `It is set if it still has version ${znode.stat.version}, which was read here.`, "Set", set, [text]) }, "Set data"),
+    el("button", { type: "button", click: () => ask(`Create below ${znode.path}`, "A persistent znode that everybody may change.", "Create", create, [el("div", { class: "bar" }, name), fresh]) }, "Create a child"),
+    znode.path === "/" ? null : el("button", { type: "button", class: "danger", disabled: znode.stat.num_children > 0, title: znode.stat.num_children ? "It has children" : null,
+      click: () => ask(`Delete ${znode.path}?`, `It is deleted if it still has version ${znode.stat.version}. Whoever relies on it is told by its watches.`, "Delete", remove) }, "Delete"));
+}
