@@ -172,14 +172,18 @@ pub async fn records(
     }))
 }
 
+/// The first or the last offset; asked again where another broker leads meanwhile.
 async fn bound(
     client: &Client,
     partition: &TopicPartition,
     position: Position,
 ) -> Result<i64, KafkaError> {
     let wanted = BTreeMap::from([(partition.clone(), position)]);
-    let found = client.offsets(&wanted).await.remove(partition);
-    found.unwrap_or_else(|| Err(KafkaError::Invalid("no offset came back".to_owned())))
+    let ask = || async {
+        let found = client.offsets(&wanted).await.remove(partition);
+        found.unwrap_or_else(|| Err(KafkaError::Invalid("no offset came back".to_owned())))
+    };
+    client.retry(ask).await
 }
 
 /// Up to `limit` records from `from` on, none at or behind `end`.

@@ -2,11 +2,12 @@
 //! controller and the partitions as they stand in the tree, folded from one native watch stream.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zweig_client::ensemble::{ChangeKind, Ensemble, Options, Status, WatchItem, status};
 
@@ -41,7 +42,9 @@ pub struct Picture {
     endpoints: Vec<String>,
     /// By coordinator, in order; `None`: no answer.
     pub nodes: Vec<Option<Status>>,
-    tree: watch::Receiver<Tree>,
+    /// As of the last look.
+    tree: Arc<Tree>,
+    content: Arc<Mutex<Content>>,
     follower: JoinHandle<()>,
 }
 
@@ -52,26 +55,32 @@ impl Picture {
         let endpoints: Vec<_> = (1..=layout.nodes)
             .map(|node| layout.coordinator_address(node))
             .collect();
-        let (sender, tree) = watch::channel(Tree::default());
-        let follower = tokio::spawn(follow(endpoints.clone(), sender));
+        let content = Arc::default();
+        let follower = tokio::spawn(follow(endpoints.clone(), Arc::clone(&content)));
         Self {
             nodes: vec![None; endpoints.len()],
             endpoints,
-            tree,
+            tree: Arc::default(),
+            content,
             follower,
         }
     }
 
-    /// Asks every coordinator for its status.
+    /// Asks every coordinator for its status, and reads the tree where it has changed: once for all changes since the
+    /// last look, for one death may be thousands.
     pub async fn refresh(&mut self) {
         let asked = self.endpoints.iter().map(|at| status(at, STATUS_PATIENCE));
         self.nodes = join_all(asked).await.into_iter().map(Result::ok).collect();
+        let mut content = self.content.lock();
+        if std::mem::take(&mut content.changed) {
+            self.tree = Arc::new(content.tree());
+        }
     }
 
     /// What the tree says.
     #[must_use]
-    pub fn tree(&self) -> Tree {
-        self.tree.borrow().clone()
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// Whether every coordinator answers, one leads, every broker is registered and one of them
@@ -82,8 +91,8 @@ impl Picture {
             .nodes
             .iter()
             .all(|node| node.as_ref().is_some_and(|s| s.leader.is_some()));
-        let tree = self.tree.borrow();
-        led && tree.controller.is_some() && tree.registered.len() == usize::from(layout.brokers)
+        let brokers = self.tree.registered.len() == usize::from(layout.brokers);
+        led && self.tree.controller.is_some() && brokers
     }
 
     /// Ends the session it looks through.
@@ -92,17 +101,15 @@ impl Picture {
     }
 }
 
-async fn follow(endpoints: Vec<String>, sender: watch::Sender<Tree>) {
+async fn follow(endpoints: Vec<String>, content: Arc<Mutex<Content>>) {
     let retry = Duration::from_millis(200);
     loop {
         if let Ok(ensemble) = Ensemble::connect(Options::new(endpoints.clone())).await
             && let Ok(mut changes) = ensemble.watch("/", true)
         {
-            let mut content = Content::default();
+            *content.lock() = Content::default();
             while let Some(item) = changes.next().await {
-                if content.take(item) {
-                    sender.send_replace(content.tree());
-                }
+                content.lock().take(item);
             }
         }
         tokio::time::sleep(retry).await;
@@ -111,30 +118,32 @@ async fn follow(endpoints: Vec<String>, sender: watch::Sender<Tree>) {
 
 /// The part of the tree that is looked at, by path.
 #[derive(Debug, Default)]
-struct Content(BTreeMap<String, Vec<u8>>);
+struct Content {
+    znodes: BTreeMap<String, Vec<u8>>,
+    /// Whole again, and other than at the last look.
+    changed: bool,
+}
 
 impl Content {
-    /// Folds one item in; true where the content is whole again and may be shown.
-    fn take(&mut self, item: WatchItem) -> bool {
+    fn take(&mut self, item: WatchItem) {
         match item {
-            WatchItem::Reset => self.0.clear(),
+            WatchItem::Reset => self.znodes.clear(),
             WatchItem::Node { path, data, .. } => self.put(path, data.as_deref()),
             WatchItem::Change {
                 kind: ChangeKind::Deleted,
                 path,
                 ..
             } => {
-                self.0.remove(&path);
+                self.znodes.remove(&path);
             }
             WatchItem::Change { path, data, .. } => self.put(path, data.as_deref()),
-            WatchItem::SubtreeEnd { .. } | WatchItem::End { .. } => return true,
+            WatchItem::SubtreeEnd { .. } | WatchItem::End { .. } => self.changed = true,
         }
-        false
     }
 
     fn put(&mut self, path: String, data: Option<&[u8]>) {
         if path.starts_with("/brokers/") || path == "/controller" {
-            self.0.insert(path, data.unwrap_or_default().to_vec());
+            self.znodes.insert(path, data.unwrap_or_default().to_vec());
         }
     }
 
@@ -144,7 +153,7 @@ impl Content {
             brokerid: i32,
         }
         let mut tree = Tree::default();
-        for (path, data) in &self.0 {
+        for (path, data) in &self.znodes {
             let parts: Vec<_> = path.split('/').skip(1).collect();
             match parts[..] {
                 ["controller"] => {
@@ -201,6 +210,6 @@ mod tests {
         assert_eq!(tree.controller, Some(2));
         assert_eq!(tree.topics["t"].len(), 1);
         assert_eq!(tree.topics["t"][&0].isr, [2, 10]);
-        assert!(!content.0.contains_key("/config/topics/t"));
+        assert!(!content.znodes.contains_key("/config/topics/t"));
     }
 }

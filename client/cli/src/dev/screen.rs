@@ -18,8 +18,8 @@ pub fn render(layout: &Layout, processes: &[Process], picture: &Picture) -> Stri
     let tree = picture.tree();
     let mut out = String::new();
     coordinators(&mut out, layout, processes, picture);
-    brokers(&mut out, layout, processes, &tree);
-    topics(&mut out, &tree);
+    brokers(&mut out, layout, processes, tree);
+    topics(&mut out, tree);
     let _ = writeln!(
         out,
         "\nconsole:           http://{}\nZooKeeper clients: {}\nKafka clients:     {}\ndata, logs:        {}",

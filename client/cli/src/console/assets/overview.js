@@ -55,14 +55,15 @@ function drawEnsemble(box, view, state) {
     if (!status) {
       return el("div", { class: "card gone" },
         el("h3", {}, `Coordinator ${number ?? "?"}`, el("span", { class: "badge bad" }, "no answer")),
-        el("dl", {}, pair("clients at", row.address)),
+        el("div", { class: "at" }, row.address),
         isDev && mayWrite && number ? el("div", { class: "do" }, button("start", "coordinator", number)) : null);
     }
     const tone = status.role === "leader" ? "good" : status.role === "candidate" ? "notice" : "faint";
     return el("div", { class: "card", "data-coordinator": number },
       el("h3", {}, `Coordinator ${number}`, el("span", { class: `badge ${tone}` }, status.role)),
-      el("dl", {}, pair("clients at", row.address), pair("term", String(status.term)),
-        pair("zxid", `0x${status.zxid.toString(16)}`), pair("entries behind", (committed - status.applied).toLocaleString()),
+      el("div", { class: "at" }, row.address),
+      el("dl", {}, pair("term", String(status.term)),
+        pair("zxid", `0x${status.zxid.toString(16)}`), pair("behind by", (committed - status.applied).toLocaleString()),
         pair("connections", String(status.connections)), pair("watches", status.watches.toLocaleString())),
       isDev && mayWrite ? el("div", { class: "do" }, button("kill", "coordinator", number)) : null);
   }));
@@ -106,7 +107,8 @@ function drawBrokers(view, state) {
       el("h3", {}, el("span", { class: `dot ${colour(id)}` }), `Broker ${id}`,
         controller ? el("span", { class: "badge good" }, "controller") : null,
         here.has(id) ? null : el("span", { class: "badge bad" }, "gone")),
-      el("dl", {}, pair("address", broker.address || "-"), broker.rack ? pair("rack", broker.rack) : null,
+      el("div", { class: "at" }, broker.address || "-"),
+      el("dl", {}, broker.rack ? pair("rack", broker.rack) : null,
         pair("leads", String(leads.get(id) ?? 0)), pair("replicas", String(keeps.get(id) ?? 0)),
         pair("out of sync", String(lacks.get(id) ?? 0))),
       isDev && mayWrite ? el("div", { class: "do" }, button(here.has(id) ? "kill" : "start", "broker", id)) : null);

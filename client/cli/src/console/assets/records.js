@@ -22,7 +22,7 @@ export function enter(view, state, query) {
     const text = (data) => shown(data, how);
     const fits = read.filter((r) => !holds.value || [text(r.key), text(r.value)].some((t) => t?.includes(holds.value)));
     body.replaceChildren(...fits.map((r) => el("tr", { "data-offset": r.offset },
-      el("td", { class: "number" }, String(r.offset)), el("td", {}, clock(r.timestamp_ms)),
+      el("td", { class: "number" }, String(r.offset)), el("td", { class: "time" }, clock(r.timestamp_ms)),
       el("td", {}, text(r.key) === null ? el("span", { class: "faint" }, "none") : el("pre", {}, text(r.key))),
       el("td", {}, r.tombstone ? el("span", { class: "notice" }, "tombstone") : el("pre", {}, text(r.value)),
         r.headers.map(([name, value]) => el("div", { class: "faint" }, `${name}: ${text(value) ?? ""}`))))));
@@ -35,7 +35,7 @@ export function enter(view, state, query) {
       const page = await api("GET", `/api/records?${asked}`);
       if (mine !== turn) return;
       read = (add ? read.concat(page.records) : page.records).slice(-500);
-      note.textContent = ` offsets ${page.start} to ${page.end}; ${plural(read.length, "record")} shown`;
+      note.textContent = ` offsets ${page.start} to ${page.end}; ${plural(read.length, "record")} shown${page.end === page.start ? ": this partition is empty" : ""}`;
       if (!add || page.records.length) draw();
       if (follow.checked) timer = setTimeout(() => load(String(Math.max(page.next, 0)), true), 700);
     } catch (error) {

@@ -40,6 +40,8 @@ let language = (navigator.language || "en").startsWith("ko") ? "ko" : "en";
 let at = -1;
 let killed = null;
 let known = null;
+let lamp = null;
+let shown = false;
 
 export function begin(state) {
   known = state;
@@ -49,6 +51,7 @@ export function begin(state) {
 
 export function end() {
   at = -1;
+  clearInterval(lamp);
   document.getElementById("tour").hidden = true;
   unlight();
 }
@@ -62,17 +65,20 @@ function go() {
   const hash = step.at === "topic" ? `topics${topic ? `?topic=${encodeURIComponent(topic)}` : ""}` : step.at;
   if (location.hash.slice(1) !== hash) location.hash = hash;
   draw();
-  light(step.show, 20);
+  unlight();
+  shown = false;
+  clearInterval(lamp);
+  lamp = setInterval(() => light(step.show), 100);
 }
 
-/** The view draws when the hash has changed: looked for until it is there. */
-function light(selector, tries) {
-  unlight();
+/** Views draw anew when they want to: what a step is about is lit again then. */
+function light(selector) {
   const target = document.querySelector(selector);
-  if (target) {
-    target.classList.add("lit");
-    target.scrollIntoView({ block: "center" });
-  } else if (tries > 0) setTimeout(() => light(selector, tries - 1), 50);
+  if (!target || target.classList.contains("lit")) return;
+  unlight();
+  target.classList.add("lit");
+  if (!shown) target.scrollIntoView({ block: "center" });
+  shown = true;
 }
 
 function draw() {

@@ -65,7 +65,7 @@ function stat(znode) {
   const rows = { "created": `${moment(s.ctime_ms)}, zxid ${zxid(s.czxid)}`, "data set": `${moment(s.mtime_ms)}, zxid ${zxid(s.mzxid)}`, "children changed": `zxid ${zxid(s.pzxid)}`,
     "version": `${s.version} (children ${s.cversion}, access list ${s.aversion})`, "lives": s.ephemeral_owner ? `with session ${zxid(s.ephemeral_owner)} (ephemeral)` : "until it is deleted",
     "access": znode.acl.map((acl) => `${acl.scheme ?? ""}:${acl.id ?? ""}`).join(", ") };
-  return el("dl", {}, Object.entries(rows).map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  return el("dl", { class: "stat" }, Object.entries(rows).map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
 
 function actions(view, znode) {
