@@ -157,6 +157,28 @@ impl ProducerTable {
         self.producers.iter().map(entry).collect()
     }
 
+    /// A snapshot holds the last batch of each producer only, but a retry may be of one before it: this takes headers
+    /// of batches that came before, in the order of the log, and remembers those that lead up to the last one.
+    pub fn recall<'a>(&mut self, before: impl IntoIterator<Item = &'a Header>) {
+        let mut seen: BTreeMap<i64, Producer> = BTreeMap::new();
+        for header in before {
+            if header.has_producer_id() && !header.is_control() {
+                let producer = seen.entry(header.producer_id);
+                let producer = producer.or_insert_with(Producer::unknown);
+                // What is in the log is taken as it is.
+                let _ = append_data(producer, header, Source::Replication);
+            }
+        }
+        for (id, seen) in seen {
+            if let Some(producer) = self.producers.get_mut(&id)
+                && producer.epoch == seen.epoch
+                && producer.batches.back() == seen.batches.back()
+            {
+                producer.batches = seen.batches;
+            }
+        }
+    }
+
     /// How many producers are known.
     pub fn len(&self) -> usize {
         self.producers.len()

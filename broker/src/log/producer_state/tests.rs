@@ -184,3 +184,29 @@ fn transactions_hold_the_stable_offset_back_until_their_marker() {
     table.expire(i64::MAX, 1);
     assert!(table.is_empty());
 }
+
+#[test]
+fn what_came_before_a_snapshot_is_recalled_where_it_leads_up_to_it() {
+    let mut table = ProducerTable::default();
+    let headers: Vec<Header> = (0..7).map(|at| header(1, at, 1, i64::from(at))).collect();
+    for header in &headers {
+        append(&mut table, header).unwrap();
+    }
+    let snapshot = table.snapshot();
+    let mut whole = ProducerTable::from_snapshot(&snapshot);
+    whole.recall(&headers);
+    assert_eq!(whole, table);
+    for at in 2..7 {
+        assert_eq!(append(&mut whole, &headers[at]).unwrap(), Some(at as i64));
+    }
+    assert!(append(&mut whole, &headers[1]).is_err(), "six batches back");
+
+    // What another epoch wrote, or what does not reach the last batch, says nothing.
+    let former: Vec<Header> = (0..7).map(|at| header(0, at, 1, i64::from(at))).collect();
+    for before in [&former[..], &headers[..6]] {
+        let mut part = ProducerTable::from_snapshot(&snapshot);
+        part.recall(before);
+        assert!(append(&mut part, &headers[5]).is_err());
+        assert_eq!(append(&mut part, &headers[6]).unwrap(), Some(6));
+    }
+}

@@ -28,6 +28,13 @@ impl OffsetIndex {
         Ok(found.map_or(0, |(_, entry)| u64::from(self.decode(entry).position)))
     }
 
+    /// The batch nearest before a position that the index knows of; the first one if it knows none.
+    pub fn before(&self, position: u64) -> Result<u64, FileError> {
+        let below = |entry| u64::from(self.decode(entry).position) <= position;
+        let found = self.file.last_where(below)?;
+        Ok(found.map_or(0, |(_, entry)| u64::from(self.decode(entry).position)))
+    }
+
     /// The last entry.
     pub fn last(&self) -> Result<Option<OffsetPosition>, FileError> {
         Ok(self.file.last()?.map(|entry| self.decode(entry)))

@@ -215,6 +215,26 @@ impl Segment {
         Ok(None)
     }
 
+    /// Passes the headers of the batches in about the last `bytes` before `end`; fewer where the index is wrong.
+    pub fn last_headers(
+        &self,
+        end: i64,
+        bytes: u64,
+        mut visit: impl FnMut(&Header),
+    ) -> Result<(), ReadError> {
+        let behind = self.find(end)?.map_or(self.size(), |found| found.position);
+        let mut position = self.offset_index.before(behind.saturating_sub(bytes))?;
+        let mut window = self.window(behind, HEADERS_CHUNK);
+        while let Some(header) = window
+            .header(position)
+            .map_err(|error| self.scan_error(error))?
+        {
+            visit(&header);
+            position += header.size() as u64;
+        }
+        Ok(())
+    }
+
     /// True when a batch here is what an entry of the time index says.
     pub fn has_time(&self, entry: TimestampEntry) -> Result<bool, ReadError> {
         let found = self.find(entry.offset)?;

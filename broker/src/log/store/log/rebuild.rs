@@ -8,11 +8,15 @@ use std::sync::Arc;
 use super::super::super::error::{FileError, ReadError};
 use super::super::super::format::record_batch::{HEADER_SIZE, Header};
 use super::super::super::format::{names, producer_snapshot, record};
-use super::super::super::producer_state::ProducerTable;
+use super::super::super::producer_state::{ProducerTable, REMEMBERED_BATCHES};
 use super::super::file;
 use super::super::segment::Segment;
 use super::super::window::FILE_CHUNK;
 use crate::disk::Disk;
+
+/// How much of the log before a snapshot is looked through: as many batches as are remembered, of the largest size that clients
+/// have by default.
+const RECALLED_BYTES: u64 = REMEMBERED_BATCHES as u64 * (1 << 20);
 
 /// Offsets of the producer snapshots in a folder, rising.
 pub fn snapshots(disk: &dyn Disk, folder: &Path) -> Result<Vec<i64>, FileError> {
@@ -46,6 +50,7 @@ pub fn producers(
             Ok(entries) => {
                 table = ProducerTable::from_snapshot(&entries);
                 from = offset;
+                recall(&mut table, segments, from);
                 break;
             }
             Err(error) => {
@@ -62,6 +67,24 @@ pub fn producers(
     })?;
     table.advance_start(start);
     Ok(table)
+}
+
+/// Adds what the end of the log before a snapshot tells: Kafka's snapshots have one batch of each producer, and a client that
+/// lost its answers at a clean restart sends up to five again. Kafka refuses them then, which ends librdkafka's producers.
+fn recall(table: &mut ProducerTable, segments: &BTreeMap<i64, Arc<Segment>>, end: i64) {
+    if table.is_empty() {
+        return;
+    }
+    let mut headers = Vec::new();
+    // The newest segment may have only just begun.
+    let last_two: Vec<_> = segments.range(..end).rev().take(2).collect();
+    for (_, segment) in last_two.into_iter().rev() {
+        let looked = segment.last_headers(end, RECALLED_BYTES, |header| headers.push(*header));
+        if let Err(error) = looked {
+            tracing::warn!(%error, "batches of producers before their snapshot not recalled");
+        }
+    }
+    table.recall(&headers);
 }
 
 /// Passes every batch of `from..end`; the records too, of control batches only.

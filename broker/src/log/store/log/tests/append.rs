@@ -113,10 +113,19 @@ fn retries_are_answered_with_their_offsets_across_restarts() {
     for at in 0..10 {
         log.append(&batch(at * 2)).unwrap();
     }
-    for clean in [false, true] {
-        let retry = log.append(&batch(18)).unwrap();
-        assert!(retry.duplicate);
-        assert_eq!((retry.first_offset, retry.last_offset), (18, 19));
+    for clean in [false, true, true] {
+        // Clients have up to five under way.
+        for at in [10, 12, 14, 16, 18] {
+            let retry = log.append(&batch(at)).unwrap();
+            assert!(retry.duplicate, "{at}, clean: {clean}");
+            let at = i64::from(at);
+            assert_eq!((retry.first_offset, retry.last_offset), (at, at + 1));
+        }
+        let older = log.append(&batch(8));
+        assert!(
+            matches!(older, Err(AppendError::OutOfOrderSequence { .. })),
+            "{older:?}"
+        );
         let gap = log.append(&batch(30));
         assert!(matches!(
             gap,
