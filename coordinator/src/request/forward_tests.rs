@@ -106,7 +106,10 @@ fn after_a_snapshot_what_was_sent_is_unknown_and_so_is_what_waits_behind_it() {
     assert_eq!(sent(&mut forwarder), [], "5 may be of the session of 4");
     forwarder.set_target(None);
     forwarder.submit(6, 0, Bytes::from_static(&[6]));
-    assert!(forwarder.lose_track(7).is_empty(), "behind nothing that is lost");
+    assert!(
+        forwarder.lose_track(7).is_empty(),
+        "behind nothing that is lost"
+    );
     forwarder.set_target(Some((7, 1)));
     assert_eq!(sent(&mut forwarder), [(7, 1, vec![6])]);
 }

@@ -115,6 +115,13 @@ impl Cluster {
         std::mem::take(&mut self.changes)
     }
 
+    /// Everything below `/brokers` is told anew. Who is controller comes from elsewhere, and stays.
+    pub fn forget_brokers(&mut self) {
+        self.brokers.clear();
+        self.topics.clear();
+        self.changes = Changes::default();
+    }
+
     /// A znode was created or written, or is there.
     pub fn put(&mut self, path: &str, data: &[u8], time_ms: i64) {
         let parts: Vec<_> = path.split('/').skip(1).collect();
@@ -368,6 +375,9 @@ mod tests {
         }
         let none = cluster.take_changes();
         assert!(none.topics.is_empty() && !none.brokers);
+        let mut anew = self::cluster();
+        anew.forget_brokers();
+        assert_eq!((anew.brokers().count(), anew.controller()), (0, Some(3)));
         cluster.remove("/brokers/topics/t");
         assert_eq!(cluster.take_changes().deleted, ["t"]);
         assert!(cluster.topic("t").is_none());

@@ -119,7 +119,7 @@ impl Reader<'_> {
 
     /// The stream sends everything again: what it does not send is gone.
     fn begin_anew(&mut self) {
-        self.cluster = Cluster::default();
+        self.cluster.forget_brokers();
         self.silent = true;
     }
 
