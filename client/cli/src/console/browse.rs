@@ -14,6 +14,7 @@ use zweig_client::kafka::{Client, Consumer, KafkaError};
 
 use super::Console;
 use super::refusal::Refusal;
+use crate::clock::{elapsed, now};
 use crate::output::JsonData;
 
 /// Children on one page.
@@ -207,10 +208,10 @@ async fn read(
         Position::Offset(from),
     )]));
     let mut records = Vec::new();
-    let deadline = tokio::time::Instant::now() + RECORDS_PATIENCE;
+    let begun = now();
     let mut next = from;
-    while next < end && records.len() < limit && tokio::time::Instant::now() < deadline {
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    while next < end && records.len() < limit && elapsed(begun) < RECORDS_PATIENCE {
+        let left = RECORDS_PATIENCE.saturating_sub(elapsed(begun));
         let polled = consumer.poll_up_to(limit - records.len(), left).await?;
         next = consumer.position(partition).unwrap_or(next);
         records.extend(polled.into_iter().filter(|r| r.offset < end).map(|r| {

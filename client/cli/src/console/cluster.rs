@@ -158,11 +158,9 @@ impl Cluster {
                     self.changes.brokers = true;
                 }
             }
-            ["brokers", "topics", topic] => {
-                if self.topics.remove(topic).is_some() {
-                    self.changes.topics.insert(topic.to_owned());
-                    self.changes.deleted.push(topic.to_owned());
-                }
+            ["brokers", "topics", topic] if self.topics.remove(topic).is_some() => {
+                self.changes.topics.insert(topic.to_owned());
+                self.changes.deleted.push(topic.to_owned());
             }
             _ => {}
         }

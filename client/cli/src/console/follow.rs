@@ -12,7 +12,7 @@ use zweig_client::kafka::Admin;
 use super::cluster::{Broker, Cluster, Partition};
 use super::hub::Hub;
 use super::story::{Tone, tell};
-use crate::clock::unix_ms;
+use crate::clock::{now, unix_ms};
 use crate::ensemble::{Row, ask_all};
 use crate::group;
 
@@ -112,7 +112,7 @@ impl Reader<'_> {
                 *begun = true;
             }
             if whole && begun == (true, true) {
-                due.get_or_insert_with(|| Instant::now() + TOGETHER);
+                due.get_or_insert_with(|| Instant::from_std(now()) + TOGETHER);
             }
         }
     }

@@ -28,6 +28,8 @@ use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use axum::routing::{delete, get, post};
 use futures::{Stream, StreamExt};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -168,7 +170,7 @@ pub async fn serve(listener: TcpListener, setting: Setting) -> Result<()> {
     let guard = Arc::new(Guard {
         names: setting.names,
         allow_writes: setting.allow_writes,
-        token: format!("{:032x}", rand::random::<u128>()),
+        token: secret()?,
     });
     let console = Arc::new(Console {
         options: setting.options,
@@ -187,6 +189,14 @@ pub async fn serve(listener: TcpListener, setting: Setting) -> Result<()> {
         served = axum::serve(listener, router(console, guard)).into_future() => served.context("the page is not served any more"),
         () = groups => Ok(()),
     }
+}
+
+/// 128 bits that nobody can guess: the one use of chance that no seed may repeat.
+fn secret() -> Result<String> {
+    let mut bytes = [0; 16];
+    let drawn = OsRng.try_fill_bytes(&mut bytes);
+    drawn.context("the system gives no random bytes")?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn router(console: Arc<Console>, guard: Arc<Guard>) -> Router {
