@@ -19,6 +19,7 @@ mod get;
 mod group;
 mod kafka;
 mod ls;
+mod manual;
 mod output;
 mod produce;
 mod role;
@@ -31,7 +32,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Context;
 
@@ -86,6 +87,10 @@ enum Command {
     Bench(bench::Args),
     /// A page that shows ensemble, brokers, topics, groups and the tree, live.
     Console(console::Args),
+    /// Print a script that completes commands and options in your shell.
+    Completions(manual::Completions),
+    /// Write man pages.
+    Man(manual::Man),
     /// A whole local cluster as separate processes, on one screen.
     Dev(dev::Args),
 }
@@ -118,13 +123,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Group(args) => context.tool(|c| group::run(c, args)),
         Command::Bench(args) => context.tool(|c| bench::run(c, args)),
         Command::Console(args) => context.tool(|c| console::run(c, args)),
+        Command::Completions(args) => manual::completions(&context, Cli::command(), &args),
+        Command::Man(args) => manual::man(&context, Cli::command(), &args),
         Command::Dev(args) => context.tool(|_| dev::run(args)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

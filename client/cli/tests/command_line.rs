@@ -206,3 +206,33 @@ fn a_reader_that_goes_away_ends_the_command_without_a_word() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command}");
     }
 }
+
+#[test]
+fn shells_and_man_learn_every_command() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let zweig = |arguments: &[&str]| {
+        let mut zweig = std::process::Command::new(ZWEIG);
+        zweig.args(arguments);
+        let told = support::succeeded(&format!("{arguments:?}"), &run(zweig, None, PATIENCE));
+        assert!(!told.is_empty());
+        told
+    };
+    let script = folder.path().join("zweig.bash");
+    std::fs::write(&script, zweig(&["completions", "bash"])).expect("written");
+    // What bash itself would offer behind `zweig topic`.
+    let asked = r#"source "$1"; COMP_WORDS=(zweig topic ""); COMP_CWORD=2; _zweig zweig "" topic; echo "${COMPREPLY[@]}""#;
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", asked, "bash"]).arg(&script);
+    let offered = support::succeeded("bash", &run(bash, None, PATIENCE));
+    for command in ["create", "list", "describe", "delete"] {
+        assert!(
+            offered.split_whitespace().any(|word| word == command),
+            "{offered}"
+        );
+    }
+    zweig(&["man", &folder.path().join("man1").to_string_lossy()]);
+    for page in ["zweig.1", "zweig-console.1", "zweig-topic-create.1"] {
+        let text = std::fs::read_to_string(folder.path().join("man1").join(page));
+        assert!(text.expect("a page").contains(".SH SYNOPSIS"), "{page}");
+    }
+}
