@@ -51,7 +51,12 @@ impl Guard {
             return Some(Refusal::new(StatusCode::FORBIDDEN, why));
         }
         let origin = text(ORIGIN);
-        if origin.is_some_and(|origin| origin != format!("http://{host}")) {
+        // A proxy in front may speak TLS.
+        let own = |origin: &str| {
+            let name = origin.strip_prefix("https://");
+            name.or(origin.strip_prefix("http://")) == Some(host)
+        };
+        if origin.is_some_and(|origin| !own(origin)) {
             let why = "the request comes from another page";
             return Some(Refusal::new(StatusCode::FORBIDDEN, why));
         }
@@ -167,12 +172,22 @@ mod tests {
                 .refuses(&Method::POST, &asked(&whole))
                 .is_some()
         );
-        let foreign = [whole[0], ("origin", "http://evil.example"), whole[2]];
+        let proxied = [whole[0], ("origin", "https://127.0.0.1:8090"), whole[2]];
         assert!(
             guard(true)
-                .refuses(&Method::DELETE, &asked(&foreign))
-                .is_some()
+                .refuses(&Method::PUT, &asked(&proxied))
+                .is_none()
         );
+        for origin in [
+            "http://evil.example",
+            "null",
+            "127.0.0.1:8090",
+            "http://127.0.0.1:8091",
+        ] {
+            let foreign = [whole[0], ("origin", origin), whole[2]];
+            let refused = guard(true).refuses(&Method::DELETE, &asked(&foreign));
+            assert!(refused.is_some(), "{origin}");
+        }
         let other = [whole[0], whole[1], (TOKEN, "guess")];
         assert!(guard(true).refuses(&Method::PUT, &asked(&other)).is_some());
         assert!(

@@ -18,7 +18,7 @@ let current = null;
 let wanted = new Set();
 
 function route() {
-  const [name, ...rest] = decodeURI(location.hash.slice(1) || "overview").split("?");
+  const [name, ...rest] = (location.hash.slice(1) || "overview").split("?");
   const shown = views[name] ? name : "overview";
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#${shown}`) link.setAttribute("aria-current", "page");
