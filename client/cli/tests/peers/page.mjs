@@ -15,7 +15,7 @@ function zweig(args, input = "") {
   return ran.stdout;
 }
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB" });
 context.setDefaultTimeout(PATIENCE);
 const page = await context.newPage();
