@@ -68,18 +68,17 @@ impl LeaderEpochs {
             leader_epoch,
             start_offset,
         };
-        let known = |last: &EpochEntry| {
-            last.leader_epoch == leader_epoch && last.start_offset <= start_offset
-        };
-        if self.entries.last().is_some_and(known) {
-            return false;
-        }
-        while self
-            .entries
-            .last()
-            .is_some_and(|last| !last.precedes(&entry))
-        {
+        let mut changed = false;
+        while let Some(last) = self.entries.last() {
+            // Also behind entries that went: an epoch that led here without a record is followed by records of the one before.
+            if last.leader_epoch == leader_epoch && last.start_offset <= start_offset {
+                return changed;
+            }
+            if last.precedes(&entry) {
+                break;
+            }
             self.entries.pop();
+            changed = true;
         }
         self.entries.push(entry);
         true
@@ -167,6 +166,18 @@ mod tests {
             leader_epoch,
             end_offset,
         })
+    }
+
+    /// A leader of epoch 3 wrote nothing, and the next one sends the rest of epoch 2.
+    #[test]
+    fn an_epoch_goes_on_behind_one_that_wrote_nothing() {
+        let mut table = epochs(&[(1, 17), (2, 76), (3, 262)]);
+        assert!(table.assign(2, 262));
+        assert_eq!(table, epochs(&[(1, 17), (2, 76)]));
+        assert!(!table.assign(2, 263));
+        assert!(table.assign(4, 270));
+        assert_eq!(table.epoch_at(100), Some(2));
+        assert_eq!(table.end_offset(1, 300), end(1, 76));
     }
 
     #[test]
