@@ -214,14 +214,18 @@ async fn played(
     second.multi(vec![theirs]).await.expect("created");
     let credentials = second.credentials();
     expire(second).await;
-    while first
-        .get("/theirs".to_owned())
-        .await
-        .expect("an answer")
-        .is_some()
-    {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let gone = async {
+        while first
+            .get("/theirs".to_owned())
+            .await
+            .expect("an answer")
+            .is_some()
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let gone = tokio::time::timeout(PATIENCE, gone).await;
+    gone.expect("an ephemeral goes with its session");
     for path in ["/theirs", "/mine"] {
         let found = first
             .get(path.to_owned())
