@@ -17,10 +17,10 @@ pub mod kafka;
 pub mod numbers;
 mod ports;
 mod process;
+mod words;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -28,7 +28,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use ports::Ports;
-pub use process::{Owned, PATIENCE, Talk, Timed, print_logs, run, succeeded, wait_for, wait_until};
+pub use process::{
+    Owned, PATIENCE, Talk, Timed, print_logs, run, send_signal, succeeded, wait_for, wait_until,
+};
+pub use words::four_letter_word;
 
 /// The binary under test.
 pub const ZWEIG: &str = env!("CARGO_BIN_EXE_zweig");
@@ -489,29 +492,10 @@ impl Drop for Cluster {
     }
 }
 
-/// Sends a signal to a process that this test started.
-pub fn send_signal(id: u32, signal: rustix::process::Signal) {
-    let pid = i32::try_from(id)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a process id"), signal).expect("signal sent");
-}
-
 fn addresses(ports: &[u16]) -> String {
     let all: Vec<_> = ports
         .iter()
         .map(|port| format!("127.0.0.1:{port}"))
         .collect();
     all.join(",")
-}
-
-/// The answer to a four-letter word; empty if there is none.
-pub fn four_letter_word(address: &str, word: &str) -> String {
-    let mut answer = String::new();
-    if let Ok(mut stream) = TcpStream::connect(address) {
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-        let _ = stream.write_all(word.as_bytes());
-        let _ = stream.read_to_string(&mut answer);
-    }
-    answer
 }

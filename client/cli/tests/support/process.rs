@@ -267,3 +267,11 @@ pub fn print_logs(folder: &std::path::Path) {
         }
     }
 }
+
+/// Sends a signal to a process that this test started.
+pub fn send_signal(id: u32, signal: rustix::process::Signal) {
+    let pid = i32::try_from(id)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process id"), signal).expect("signal sent");
+}
