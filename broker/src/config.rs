@@ -74,6 +74,8 @@ pub struct EnsembleConfig {
     pub chroot: String,
     /// `zookeeper.session.timeout.ms`.
     pub session_timeout: Duration,
+    /// `zookeeper.disconnect.timeout.ms`; `None`: as long as the session.
+    pub disconnect_timeout: Option<Duration>,
     /// `zookeeper.connection.timeout.ms`: how long to try for a session; `None`: until there is one.
     pub connection_timeout: Option<Duration>,
 }

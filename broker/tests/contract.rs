@@ -293,6 +293,7 @@ async fn over_a_real_one(acts: &[Act]) -> Vec<String> {
         config: EnsembleConfig {
             endpoints: vec![server.client_address().to_string()],
             chroot: "/contract".to_owned(),
+            disconnect_timeout: None,
             session_timeout: Duration::from_secs(2),
             connection_timeout: Some(PATIENCE),
         },

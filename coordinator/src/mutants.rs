@@ -42,6 +42,10 @@ mutants! {
     ExpiryOfAnyAttach,
     /// A new leader goes on with the deadlines that it had.
     NoFullTimeout,
+    /// A client that has ended a former connection is taken for one that is gone.
+    LeftUnderAnyAttach,
+    /// That a client has ended its connection is not reported.
+    LeftUntold,
     /// `apply` uses something that differs from node to node.
     ApplyByNode,
     /// A record counts although its checksum is wrong.

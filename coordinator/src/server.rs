@@ -30,6 +30,7 @@ use crate::request::{
     Closed, FrontDoor, FrontDoorConfig, Published, ReadIndex, Replicator, watchman,
 };
 use crate::session::SessionId;
+use crate::session::report::Left;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
 use crate::storage::folder;
@@ -356,6 +357,10 @@ impl Replicator for Replicated {
 
     fn touch(&self, session: SessionId, attach: u64) {
         self.0.touch(session, attach);
+    }
+
+    fn left(&self, left: Left) {
+        self.0.left(left);
     }
 
     fn in_touch(&self, now: Instant) -> bool {

@@ -118,12 +118,14 @@ fn log_dirs(v: &Values) -> Result<Vec<PathBuf>, ConfigError> {
 fn ensemble(v: &Values) -> Result<EnsembleConfig, ConfigError> {
     let (endpoints, chroot) = listener::connect(v)?;
     let session_timeout = ms(v, "zookeeper.session.timeout.ms");
+    let disconnect_timeout = ms(v, "zookeeper.disconnect.timeout.ms");
     let connection = v.optional("zookeeper.connection.timeout.ms", 1)?;
     let connection = connection.and_then(|ms| u64::try_from(ms).ok());
     Ok(EnsembleConfig {
         endpoints,
         chroot,
         session_timeout,
+        disconnect_timeout: Some(disconnect_timeout).filter(|timeout| !timeout.is_zero()),
         connection_timeout: connection.map(Duration::from_millis),
     })
 }

@@ -23,6 +23,7 @@ pub const KEYS: &[Key] = &[
     // Ensemble
     text("zookeeper.connect", "", "host:port of the coordinators, comma-separated, then an optional /chroot"),
     int("zookeeper.session.timeout.ms", 100, "18000", "how long the ensemble keeps this broker registered without hearing from it"),
+    int("zookeeper.disconnect.timeout.ms", 0, "1000", "the same once this broker's process has died, which closes its connection; 0: no sooner than that"),
     text("zookeeper.connection.timeout.ms", "", "how long to try for a session before giving up; default: for ever"),
     // Topics
     int("num.partitions", 1, "1", "partitions of topics that are created without a number"),

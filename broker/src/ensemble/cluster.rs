@@ -318,7 +318,7 @@ fn standing(port: &dyn Port) -> Standing {
     match state {
         SessionState::Expired | SessionState::Closed => Standing::Expired,
         SessionState::Connected | SessionState::Disconnected => {
-            if port.since_renewal() > port.timeout() * 2 / 3 {
+            if port.in_doubt() {
                 Standing::InDoubt
             } else {
                 Standing::Sure

@@ -247,8 +247,8 @@ impl Port for FakePort {
         self.standing.clone()
     }
 
-    fn since_renewal(&self) -> Duration {
-        *self.silence.lock()
+    fn in_doubt(&self) -> bool {
+        *self.silence.lock() > self.timeout() * 2 / 3
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

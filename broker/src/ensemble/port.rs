@@ -18,7 +18,6 @@ use zweig_client::ensemble::{
     WatchItem, WriteOp, WriteResult,
 };
 
-use crate::clock;
 use crate::config::EnsembleConfig;
 
 /// Data and stat of a znode, if there is one.
@@ -61,8 +60,9 @@ pub trait Port: Send + Sync + 'static {
     /// The session's state, now and as it changes.
     fn state(&self) -> watch::Receiver<SessionState>;
 
-    /// How long ago the last acknowledged renewal of the session was sent.
-    fn since_renewal(&self) -> Duration;
+    /// Whether the session may have ended: too much of its timeout has gone by since the last acknowledged renewal was
+    /// sent, or of the shorter one since its connection broke.
+    fn in_doubt(&self) -> bool;
 
     /// Ends the session: its ephemeral znodes go.
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
@@ -110,6 +110,7 @@ impl Ports for Network {
             let mut options = Options::new(self.config.endpoints.iter().cloned());
             options.chroot.clone_from(&self.config.chroot);
             options.session_timeout = self.config.session_timeout;
+            options.disconnect_timeout = self.config.disconnect_timeout;
             if let Some(limit) = self.config.connection_timeout {
                 options.connect_timeout = limit;
             }
@@ -172,8 +173,8 @@ impl Port for Ensemble {
         Ensemble::state(self)
     }
 
-    fn since_renewal(&self) -> Duration {
-        clock::since_boot().saturating_sub(self.last_renewal_sent_boot_time())
+    fn in_doubt(&self) -> bool {
+        Ensemble::in_doubt(self)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -6,6 +6,30 @@ mod support;
 use support::numbers::{CATCHING_UP, Producer, TOPIC, all_in_sync};
 use support::{Cluster, PATIENCE, Role, wait_until};
 
+/// Its connections close with it, so nobody waits for its session's timeout.
+#[test]
+fn a_broker_that_was_killed_is_missed_before_its_session_would_end() {
+    // Longer than anything here waits.
+    let (zoo, properties) = (
+        "maxSessionTimeout=600000",
+        "zookeeper.session.timeout.ms=600000",
+    );
+    let mut cluster = Cluster::start_prepared((3, zoo), (3, properties), |_, _| {});
+    let producer = Producer::start(&cluster);
+    producer.wait_for_progress("before any fault");
+    let leader = cluster.any_leader_of(TOPIC, 0);
+    cluster.kill(Role::Broker(leader));
+    wait_until("partition 0 has another leader", PATIENCE, || {
+        cluster.leader_of(TOPIC, 0).is_some_and(|id| id != leader)
+    });
+    producer.wait_for_progress("after a partition's leader died");
+    cluster.start_process(Role::Broker(leader));
+    wait_until("the former leader is in sync again", CATCHING_UP, || {
+        all_in_sync(&cluster)
+    });
+    producer.finish(&cluster);
+}
+
 #[test]
 fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
     let mut cluster = Cluster::start(3, 3);

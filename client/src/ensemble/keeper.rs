@@ -5,7 +5,8 @@
 //! requests when a connection breaks, `drop_expired` of those that found none.
 //!
 //! Silence: a ping goes out each third of the timeout, and a connection on which nothing was heard
-//! for two thirds is given up, which leaves a third to be re-attached elsewhere.
+//! for two thirds is given up, which leaves a third to be re-attached elsewhere. With a disconnect timeout a broken
+//! connection has to be replaced within that: the first round over the nodes has no more time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -89,6 +90,7 @@ impl Keeper {
             match self.serve(connection).await {
                 End::Broken(why) => {
                     tracing::info!(session, why, "connection to the ensemble broke");
+                    self.vitals.lock().disconnected_since = Some(clock::boot_time());
                     self.state.send_replace(SessionState::Disconnected);
                 }
                 end => break end,
@@ -129,7 +131,7 @@ impl Keeper {
                     .options
                     .connect_timeout
                     .saturating_sub(clock::now().saturating_duration_since(began));
-                let patience = self.attempt_timeout().min(left);
+                let patience = self.attempt_timeout(None).min(left);
                 match self.attempt(endpoint.clone(), patience).await {
                     Ok(opened) => {
                         return self.adopt(opened).map_err(|why| unavailable(began, &why));
@@ -153,10 +155,11 @@ impl Keeper {
     }
 
     async fn reconnect(&mut self) -> Result<Connection, End> {
+        let mut hurry = self.options.disconnect_timeout;
         loop {
             for _ in 0..self.ring.len() {
                 let endpoint = self.ring.advance();
-                let attempt = self.attempt(endpoint.clone(), self.attempt_timeout());
+                let attempt = self.attempt(endpoint.clone(), self.attempt_timeout(hurry));
                 match self.meanwhile(attempt).await? {
                     Ok(opened) => match self.adopt(opened) {
                         Ok(connection) => return Ok(connection),
@@ -166,6 +169,8 @@ impl Keeper {
                     Err(failed) => tracing::debug!(endpoint, %failed, "not re-attached there"),
                 }
             }
+            // Who is slow may still answer who waits for longer.
+            hurry = hurry.map(|round| round * 2);
             let wait = tokio::time::sleep(self.backoff.wait());
             self.meanwhile(wait).await?;
         }
@@ -188,6 +193,9 @@ impl Keeper {
             },
             last_zxid_seen: self.last_zxid,
             auth: wire::auth_out(&self.options.auth),
+            disconnect_timeout_ms: self.options.disconnect_timeout.map_or(0, |timeout| {
+                u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)
+            }),
         };
         async move {
             let sent = clock::now();
@@ -207,11 +215,12 @@ impl Keeper {
         }
     }
 
-    /// How long one node may take to answer, so that each can be tried within the timeout.
-    fn attempt_timeout(&self) -> Duration {
+    /// How long one node may take to answer, so that each can be tried within the timeout, and within `hurry`.
+    fn attempt_timeout(&self, hurry: Option<Duration>) -> Duration {
         let nodes = u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
-        let share = self.vitals.lock().timeout / nodes;
-        share.clamp(Duration::from_millis(250), Duration::from_secs(5))
+        let session = self.vitals.lock().timeout;
+        let round = hurry.map_or(session, |hurry| hurry.min(session));
+        (round / nodes).clamp(Duration::from_millis(250), Duration::from_secs(5))
     }
 
     fn adopt(&mut self, opened: Opened) -> Result<Connection, String> {
@@ -237,6 +246,7 @@ impl Keeper {
             endpoint: opened.connection.endpoint.clone(),
             last_renewal_sent: opened.sent,
             last_renewal_sent_boot_time: opened.sent_boot_time,
+            disconnected_since: None,
         };
         self.backoff.reset();
         tracing::debug!(

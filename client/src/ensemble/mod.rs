@@ -98,7 +98,7 @@ impl Ensemble {
     }
 
     /// When the last ping or request that was answered had been sent: the session certainly lives
-    /// until its timeout after this.
+    /// until its timeout after this, or, after a break, until the disconnect timeout it asked for.
     #[must_use]
     pub fn last_renewal_sent(&self) -> Instant {
         self.handle.vitals().last_renewal_sent
@@ -109,6 +109,17 @@ impl Ensemble {
     #[must_use]
     pub fn last_renewal_sent_boot_time(&self) -> Duration {
         self.handle.vitals().last_renewal_sent_boot_time
+    }
+
+    /// Whether the session may end soon, or has ended without this client's knowing: more than two thirds of its timeout
+    /// have gone by since the last answered ping or request was sent, or of its disconnect timeout since the connection
+    /// broke. On the boot time's clock.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        let disconnect_timeout = self.handle.options().disconnect_timeout;
+        self.handle
+            .vitals()
+            .in_doubt(boot_time(), disconnect_timeout)
     }
 
     /// Closes the session: its ephemeral nodes go, every clone of the handle ends.

@@ -45,6 +45,10 @@ pub struct Options {
     pub chroot: String,
     /// What to ask for; the ensemble may grant another one. Default 10 s.
     pub session_timeout: Duration,
+    /// Once this process has died, which closes its connection, the session ends after this instead of its timeout; so it
+    /// does after a break of the connection that the node sees as the client's own, unless it is resumed by then.
+    /// `None` (the default): it lives for its timeout, as in ZooKeeper. Whole milliseconds, at least 1.
+    pub disconnect_timeout: Option<Duration>,
     /// Resume this session instead of opening one.
     pub resume: Option<Credentials>,
     /// Whom to authenticate as, on every connection.
@@ -64,6 +68,7 @@ impl Options {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             chroot: String::new(),
             session_timeout: Duration::from_secs(10),
+            disconnect_timeout: None,
             resume: None,
             auth: Vec::new(),
             connect_timeout: Duration::from_secs(15),
@@ -106,6 +111,11 @@ impl Options {
                 "session timeout {:?} is out of range",
                 self.session_timeout
             ));
+        }
+        if let Some(timeout) = self.disconnect_timeout
+            && !(1..=u128::from(u32::MAX)).contains(&timeout.as_millis())
+        {
+            return bad(format!("disconnect timeout {timeout:?} is out of range"));
         }
         Chroot::new(&self.chroot).map_err(|e| ConnectError::BadOptions(e.to_string()))?;
         for endpoint in &self.endpoints {

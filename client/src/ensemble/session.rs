@@ -49,6 +49,23 @@ pub(super) struct Vitals {
     pub(super) endpoint: String,
     pub(super) last_renewal_sent: Instant,
     pub(super) last_renewal_sent_boot_time: Duration,
+    /// On the clock of the boot time: when the connection broke, until there is another.
+    pub(super) disconnected_since: Option<Duration>,
+}
+
+impl Vitals {
+    /// Whether the session may end soon, or has: more than two thirds of one of its timeouts are over.
+    pub(super) fn in_doubt(
+        &self,
+        boot_time: Duration,
+        disconnect_timeout: Option<Duration>,
+    ) -> bool {
+        let silent = boot_time.saturating_sub(self.last_renewal_sent_boot_time);
+        let hung_up = self.disconnected_since.zip(disconnect_timeout);
+        silent > self.timeout * 2 / 3
+            || hung_up
+                .is_some_and(|(since, timeout)| boot_time.saturating_sub(since) > timeout * 2 / 3)
+    }
 }
 
 /// The asking side.
@@ -89,6 +106,7 @@ impl Handle {
             endpoint: String::new(),
             last_renewal_sent: clock::now(),
             last_renewal_sent_boot_time: clock::boot_time(),
+            disconnected_since: None,
         }));
         Keeper::new(Arc::clone(&options), queue, Arc::clone(&vitals), state_out)
             .start()

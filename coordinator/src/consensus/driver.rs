@@ -46,6 +46,8 @@ pub enum Event {
     Submit(Vec<crate::state_machine::Command>),
     /// From the handle: a reader.
     Read(oneshot::Sender<Result<u64, ReadIndexError>>),
+    /// From the handle: a client has ended its connection.
+    Left(crate::session::report::Left),
     /// From the handle.
     ChangeMembers(Box<ConfChangeV2>, oneshot::Sender<Result<(), ProposeError>>),
     /// From the links.

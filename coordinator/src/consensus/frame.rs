@@ -8,6 +8,7 @@
 //! rewind   u64 boot, u64 term, u64 next
 //! refused  u64 boot, u64 term, u64 number*
 //! report   u64 sequence, (i64 session, u64 attach)*
+//! leaving  u64 sequence, u32 n, n × (i64 session, u64 attach, u32 ms), (i64 session, u64 attach)*     a report in which clients left
 //! reported u64 boot, u64 sequence, u64 index
 //! standing u64 applied index, u64 digest there, u8 flags (1: the disk is nearly full)
 //! join     (empty)
@@ -27,7 +28,7 @@ use raft::eraftpb::Message;
 use super::node::{COMMAND_BYTES, PeerMessage};
 use crate::request::forward::Forward;
 use crate::session::SessionId;
-use crate::session::report::Report;
+use crate::session::report::{Left, Report};
 
 /// The newest format of the frames.
 pub const FORMAT: u16 = 1;
@@ -53,6 +54,7 @@ mod kind {
     pub const END: u8 = 10;
     pub const DONE: u8 = 11;
     pub const STANDING: u8 = 12;
+    pub const LEAVING: u8 = 13;
     pub const JOIN: u8 = 20;
     pub const REPLACED: u8 = 21;
     pub const BLANK: u8 = 22;
@@ -177,14 +179,7 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
             out.put_u64(*term);
             numbers.iter().for_each(|&number| out.put_u64(number));
         }
-        PeerMessage::Report(report) => {
-            out.put_u8(kind::REPORT);
-            out.put_u64(report.sequence);
-            for &(session, attach) in &report.sessions {
-                out.put_i64(session.0);
-                out.put_u64(attach);
-            }
-        }
+        PeerMessage::Report(report) => encode_report(out, report),
         PeerMessage::Join
         | PeerMessage::Blank { .. }
         | PeerMessage::Formed { .. }
@@ -209,6 +204,26 @@ fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {
             out.put_u64(*digest);
             out.put_u8(u8::from(*space_low));
         }
+    }
+}
+
+fn encode_report(out: &mut BytesMut, report: &Report) {
+    if report.left.is_empty() {
+        out.put_u8(kind::REPORT);
+        out.put_u64(report.sequence);
+    } else {
+        out.put_u8(kind::LEAVING);
+        out.put_u64(report.sequence);
+        out.put_u32(report.left.len() as u32);
+        for left in &report.left {
+            out.put_i64(left.session.0);
+            out.put_u64(left.attach);
+            out.put_u32(left.disconnect_timeout_ms);
+        }
+    }
+    for &(session, attach) in &report.sessions {
+        out.put_i64(session.0);
+        out.put_u64(attach);
     }
 }
 
@@ -319,16 +334,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
                 numbers,
             }
         }
-        kind::REPORT => {
-            let sequence = body.try_get_u64().ok()?;
-            let sessions = body
-                .chunks_exact(16)
-                .map(|mut pair| (SessionId(pair.get_i64()), pair.get_u64()));
-            PeerMessage::Report(Report {
-                sequence,
-                sessions: sessions.collect(),
-            })
-        }
+        kind::REPORT | kind::LEAVING => decode_report(kind, body)?,
         kind::JOIN..=kind::FORMED => decode_joining(kind, body)?,
         kind::REPORTED => PeerMessage::Reported {
             boot: body.try_get_u64().ok()?,
@@ -344,6 +350,29 @@ fn decode_body(kind: u8, mut body: Bytes) -> Option<Frame> {
         _ => return decode_bulk(kind, body),
     };
     Some(Frame::Peer(message))
+}
+
+fn decode_report(kind: u8, mut body: Bytes) -> Option<PeerMessage> {
+    let sequence = body.try_get_u64().ok()?;
+    let mut left = Vec::new();
+    if kind == kind::LEAVING {
+        let count = body.try_get_u32().ok()?;
+        for _ in 0..count {
+            left.push(Left {
+                session: SessionId(body.try_get_i64().ok()?),
+                attach: body.try_get_u64().ok()?,
+                disconnect_timeout_ms: body.try_get_u32().ok()?,
+            });
+        }
+    }
+    let sessions = body
+        .chunks_exact(16)
+        .map(|mut pair| (SessionId(pair.get_i64()), pair.get_u64()));
+    Some(PeerMessage::Report(Report {
+        sequence,
+        sessions: sessions.collect(),
+        left,
+    }))
 }
 
 fn decode_joining(kind: u8, mut body: Bytes) -> Option<PeerMessage> {
@@ -433,6 +462,16 @@ mod tests {
             Frame::Peer(PeerMessage::Report(Report {
                 sequence: 1,
                 sessions: vec![(SessionId(-2), 3)],
+                left: Vec::new(),
+            })),
+            Frame::Peer(PeerMessage::Report(Report {
+                sequence: 2,
+                sessions: vec![(SessionId(4), 5)],
+                left: vec![Left {
+                    session: SessionId(6),
+                    attach: 7,
+                    disconnect_timeout_ms: 8,
+                }],
             })),
             Frame::Peer(PeerMessage::Reported {
                 boot: 1,

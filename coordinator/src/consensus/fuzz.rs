@@ -10,7 +10,7 @@ use super::node::PeerMessage;
 use crate::fuzz::{Choices, ROUND_TRIP};
 use crate::request::forward::Forward;
 use crate::session::SessionId;
-use crate::session::report::Report;
+use crate::session::report::{Left, Report};
 
 /// What follows a frame's header: kind and body.
 pub(crate) fn frames(bytes: &[u8]) {
@@ -56,6 +56,15 @@ fn peer_messages() -> Vec<PeerMessage> {
     let report = Report {
         sequence: 1,
         sessions: vec![(SessionId(-2), 3)],
+        left: Vec::new(),
+    };
+    let leaving = Report {
+        left: vec![Left {
+            session: SessionId(6),
+            attach: 7,
+            disconnect_timeout_ms: 8,
+        }],
+        ..report.clone()
     };
     let (boot, term) = (1, 2);
     vec![
@@ -72,6 +81,7 @@ fn peer_messages() -> Vec<PeerMessage> {
             numbers: vec![3, 4],
         },
         PeerMessage::Report(report),
+        PeerMessage::Report(leaving),
         PeerMessage::Reported {
             boot,
             sequence: 2,

@@ -17,7 +17,7 @@ use super::core::ProposeError;
 use super::driver::{self, Event};
 use super::status::Status;
 use crate::session::SessionId;
-use crate::session::report::{self, Heard};
+use crate::session::report::{self, Heard, Left};
 use crate::state_machine::Command;
 use crate::storage::identity::IdentityError;
 use crate::storage::raft_log::{Disk, FileDisk, LogError};
@@ -219,6 +219,15 @@ impl Consensus {
         let mut heard = self.inner.shared.heard.lock();
         let known = heard.entry(session).or_default();
         *known = (*known).max(attach);
+    }
+
+    /// The session's client has ended its connection; the leader is told soon.
+    pub fn left(&self, left: Left) {
+        // A node that stops drops its connections by itself.
+        if !self.inner.shared.stopping.load(Ordering::Acquire) {
+            // Nobody listens any more: the session ends by its timeout.
+            let _ = self.inner.events.send(Event::Left(left));
+        }
     }
 
     /// Whether the leader still hears from this node often enough that none of its sessions can have expired

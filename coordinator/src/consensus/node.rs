@@ -23,7 +23,7 @@ use super::status::{MemberStatus, Status};
 use crate::mutants::{self, Mutant};
 use crate::request::forward::{Forwarder, Intake, Window};
 use crate::session::expiry_queue::ExpiryQueue;
-use crate::session::report::{Report, Reporter};
+use crate::session::report::{Heard, Reporter};
 use crate::state_machine::Command;
 
 use joining::Joining;
@@ -178,10 +178,8 @@ impl Node {
                 self.checkpoint.transfers = self.checkpoint.transfers.saturating_sub(1);
                 self.core.handle(Input::SnapshotSent { to, done });
             }
-            NodeInput::Heard(heard) => {
-                let report = self.reporter.report(now.ms, heard);
-                self.report(report);
-            }
+            NodeInput::Heard(heard) => self.report(heard),
+            NodeInput::Left(left) => self.reporter.left(left),
             NodeInput::SpaceLow(low) => self.space_changed(low),
         }
     }
@@ -462,7 +460,8 @@ impl Node {
         self.reporter.applied(mark.at.index);
     }
 
-    fn report(&mut self, report: Report) {
+    fn report(&mut self, heard: Heard) {
+        let report = self.reporter.report(self.now.ms, heard);
         match self.known {
             Some((_, leader)) if leader == self.config.node => {
                 self.take_report(leader, self.config.boot, &report);

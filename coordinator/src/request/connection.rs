@@ -24,6 +24,7 @@ use crate::clock;
 use crate::consensus::NotDone;
 use crate::limits;
 use crate::mutants::{self, Mutant};
+use crate::session::report::Left;
 use crate::session::{Password, SessionId};
 use crate::state_machine::{Op, OpError, SessionGrant};
 use crate::tree::{AuthId, Zxid, acl};
@@ -344,6 +345,30 @@ impl Connection {
         if let Phase::Live(session, attach) = state.phase {
             drop(state);
             self.door.inner.replicator.touch(session, attach);
+        }
+    }
+
+    /// The client's side has ended the connection, as a process that dies does: unless it attaches anew within
+    /// `disconnect_timeout_ms`, its session may end before its timeout. Nothing more is answered here.
+    pub fn left(&self, disconnect_timeout_ms: u32) {
+        let phase = match self.core.state.lock().phase {
+            Phase::Live(session, attach) => Some((session, attach)),
+            _ => None,
+        };
+        self.close(None);
+        if let Some((session, attach)) = phase
+            && disconnect_timeout_ms > 0
+        {
+            tracing::info!(
+                session = format_args!("{:#x}", session.0),
+                disconnect_timeout_ms,
+                "its client has ended the connection: the session ends unless it comes back in time"
+            );
+            self.door.inner.replicator.left(Left {
+                session,
+                attach,
+                disconnect_timeout_ms,
+            });
         }
     }
 

@@ -31,6 +31,8 @@ impl Replicator for Alone {
         Ok(())
     }
     fn touch(&self, _: SessionId, _: u64) {}
+
+    fn left(&self, _: Left) {}
     fn in_touch(&self, _: Instant) -> bool {
         true
     }

@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::consensus::{NotDone, ReadIndexError, Status};
 use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
+use crate::session::report::Left;
 use crate::state_machine::{Command, Op, OpError, Reply};
 use crate::tree::Zxid;
 use crate::watch::Event;
@@ -164,6 +165,8 @@ pub trait Replicator: Send + Sync {
     fn submit(&self, commands: Vec<Command>) -> Result<(), NotDone>;
     /// The client of this session was heard from.
     fn touch(&self, session: SessionId, attach: u64);
+    /// The client of this session has ended its connection, and asked to be missed soon then.
+    fn left(&self, left: Left);
     /// May this node answer its clients?
     fn in_touch(&self, now: Instant) -> bool;
     /// The index that a linearizable read must wait for.

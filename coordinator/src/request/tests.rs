@@ -39,6 +39,8 @@ impl Replicator for Fake {
         Ok(())
     }
     fn touch(&self, _: SessionId, _: u64) {}
+
+    fn left(&self, _: Left) {}
     fn in_touch(&self, _: Instant) -> bool {
         self.in_touch.load(Ordering::Relaxed)
     }

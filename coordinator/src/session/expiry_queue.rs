@@ -4,12 +4,17 @@
 //! process ran, so a pause of the leader expires nobody when it resumes, and a new leader gives every session
 //! its full timeout.
 //!
+//! A client may ask for less patience once it has hung up ([`Left`]): a process that dies takes its connections with
+//! it, and one that lives is back at once. That a connection has ended stays true, so it is remembered for the attach
+//! number it concerns, by whoever leads next too.
+//!
 //! Sessions stand in buckets by the tick they would end at. A sign of life only notes the new deadline; the
 //! session moves when its old bucket comes up, so hearing from it costs one map look-up.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::SessionId;
+use super::report::Left;
 use crate::mutants::{self, Mutant};
 
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +26,15 @@ struct Live {
     bucket: Option<u64>,
     /// Already asked to be expired at this attach number.
     asked: bool,
+    /// Its client has ended the connection of this attach number, and gives itself so long to come back.
+    left_ticks: Option<u64>,
+}
+
+impl Live {
+    /// How long it lives from now on without a sign of life.
+    fn patience_ticks(&self) -> u64 {
+        self.timeout_ticks.min(self.left_ticks.unwrap_or(u64::MAX))
+    }
 }
 
 /// Live sessions and, at a leader, their deadlines.
@@ -60,9 +74,13 @@ impl ExpiryQueue {
         self.buckets.clear();
     }
 
+    fn ticks(&self, ms: u32) -> u64 {
+        u64::from(ms).div_ceil(self.tick_ms).max(1)
+    }
+
     /// A session was opened, or attached anew: it has its full timeout from `now` on.
     pub fn live(&mut self, session: SessionId, attach: u64, timeout_ms: u32, now: u64) {
-        let timeout_ticks = u64::from(timeout_ms).div_ceil(self.tick_ms).max(1);
+        let timeout_ticks = self.ticks(timeout_ms);
         let deadline = now + timeout_ticks;
         let mut bucket = self.sessions.get(&session).and_then(|live| live.bucket);
         if self.armed && bucket.is_none_or(|at| at > deadline || at < now) {
@@ -77,6 +95,7 @@ impl ExpiryQueue {
                 deadline,
                 bucket,
                 asked: false,
+                left_ticks: None,
             },
         );
     }
@@ -90,18 +109,42 @@ impl ExpiryQueue {
     pub fn heard(&mut self, session: SessionId, attach: u64, now: u64) {
         if let Some(live) = self.sessions.get_mut(&session)
             && live.attach == attach
+            && live.left_ticks.is_none()
         {
             live.deadline = now + live.timeout_ticks;
         }
     }
 
-    /// This node leads from now on: everyone gets the full timeout.
+    /// A client has ended its connection, and is not heard from under that attach number any more.
+    pub fn left(&mut self, left: &Left, now: u64) {
+        let ticks = self.ticks(left.disconnect_timeout_ms);
+        let Some(live) = self
+            .sessions
+            .get_mut(&left.session)
+            .filter(|live| live.attach == left.attach || mutants::is(Mutant::LeftUnderAnyAttach))
+        else {
+            return;
+        };
+        if live.left_ticks.is_some() {
+            return;
+        }
+        live.left_ticks = Some(ticks);
+        let deadline = live.deadline.min(now + ticks);
+        if self.armed && live.bucket.is_some_and(|at| at > deadline) {
+            live.bucket = Some(deadline);
+            let bucket = self.buckets.entry(deadline).or_default();
+            bucket.push(left.session);
+        }
+        live.deadline = deadline;
+    }
+
+    /// This node leads from now on: everyone gets the full timeout, but for those known to have left.
     pub fn arm(&mut self, now: u64) {
         self.armed = true;
         self.buckets.clear();
         for (&session, live) in &mut self.sessions {
             if !mutants::is(Mutant::NoFullTimeout) {
-                live.deadline = now + live.timeout_ticks;
+                live.deadline = now + live.patience_ticks();
             }
             live.asked = false;
             live.bucket = Some(live.deadline);
@@ -200,6 +243,67 @@ mod tests {
             [(A, 3), (B, 1)],
             "the expiry meant for number 2 was void"
         );
+    }
+
+    fn left(session: SessionId, attach: u64, disconnect_timeout_ms: u32) -> Left {
+        Left {
+            session,
+            attach,
+            disconnect_timeout_ms,
+        }
+    }
+
+    #[test]
+    fn who_has_hung_up_is_due_sooner_whatever_is_still_heard() {
+        let mut queue = queue();
+        queue.arm(0);
+        queue.left(&left(B, 1, 30), 4);
+        queue.heard(B, 1, 5);
+        queue.left(&left(B, 1, 500), 6);
+        assert_eq!(queue.due(6), []);
+        assert_eq!(queue.due(7), [(B, 1)]);
+        assert_eq!(queue.due(30), [(A, 1)], "named once");
+    }
+
+    #[test]
+    fn hanging_up_gives_nobody_more_time() {
+        let mut queue = queue();
+        queue.arm(0);
+        queue.left(&left(A, 1, 5_000), 9);
+        assert_eq!(queue.due(10), [(A, 1)]);
+    }
+
+    #[test]
+    fn a_connection_that_ended_under_a_former_attach_number_does_not_count() {
+        let mut queue = queue();
+        queue.arm(0);
+        queue.live(B, 2, 200, 3);
+        queue.left(&left(B, 1, 30), 4);
+        assert_eq!(queue.due(22), [(A, 1)]);
+        assert_eq!(queue.due(23), [(B, 2)]);
+    }
+
+    #[test]
+    fn who_comes_back_has_its_full_timeout_again() {
+        let mut queue = queue();
+        queue.arm(0);
+        queue.left(&left(B, 1, 30), 4);
+        queue.live(B, 2, 200, 6);
+        queue.heard(B, 2, 10);
+        assert_eq!(queue.due(29), [(A, 1)]);
+        assert_eq!(queue.due(30), [(B, 2)]);
+    }
+
+    #[test]
+    fn who_leads_next_remembers_who_left() {
+        let mut queue = queue();
+        queue.left(&left(B, 1, 30), 4);
+        queue.arm(100);
+        assert_eq!(queue.due(103), [(B, 1)]);
+        queue.disarm();
+        queue.arm(200);
+        assert_eq!(queue.due(203), [(B, 1)]);
+        assert_eq!(queue.due(210), [(A, 1)]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! acknowledgement names an index by which every expiry that had begun is over, and counts once this node has
 //! applied it: who comes back after a pause must not serve what has expired meanwhile.
 //!
+//! What a client said it would do once it hung up goes with the report too, and makes it due sooner.
+//!
 //! A node whose last acknowledged report was sent too long ago closes its clients: the ensemble may be about
 //! to expire them. Raft's heartbeats don't count.
 
@@ -23,6 +25,17 @@ const ACKNOWLEDGED: usize = 64;
 /// Sessions heard from since the last report.
 pub type Heard = HashMap<SessionId, u64>;
 
+/// A client has ended its connection, not the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Left {
+    /// Its session.
+    pub session: SessionId,
+    /// Under which attach number the connection held it.
+    pub attach: u64,
+    /// As the client asked when it attached: back within this, or not at all; milliseconds, at least 1.
+    pub disconnect_timeout_ms: u32,
+}
+
 /// One report to the leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -30,6 +43,8 @@ pub struct Report {
     pub sequence: u64,
     /// Sessions and their attach numbers, in order of the ids.
     pub sessions: Vec<(SessionId, u64)>,
+    /// Whose connections have ended, in order of the ids; at most [`REPORT_SESSIONS`].
+    pub left: Vec<Left>,
 }
 
 /// The reporting side of one node. Times are milliseconds of a clock that only moves forward.
@@ -37,10 +52,14 @@ pub struct Report {
 pub struct Reporter {
     period_ms: u64,
     next_at_ms: u64,
+    /// When the last report was made.
+    sent_ms: u64,
     sequence: u64,
     /// Sent and not acknowledged: when, and what it held.
     open: Option<(u64, Report)>,
     carry: Heard,
+    /// To be reported.
+    left: Vec<Left>,
     /// Acknowledged, and to be counted once that index is applied: when each was sent. In order.
     counts_at: VecDeque<(u64, u64)>,
     acknowledged_sent_ms: Option<u64>,
@@ -52,9 +71,11 @@ impl Reporter {
         Self {
             period_ms,
             next_at_ms: 0,
+            sent_ms: 0,
             sequence: 0,
             open: None,
             carry: Heard::new(),
+            left: Vec::new(),
             counts_at: VecDeque::new(),
             acknowledged_sent_ms: None,
         }
@@ -68,10 +89,15 @@ impl Reporter {
     /// Makes the report that is due, of what was heard since the last one and of what got no answer.
     pub fn report(&mut self, now_ms: u64, heard: Heard) -> Report {
         self.next_at_ms = now_ms + self.period_ms;
+        self.sent_ms = now_ms;
         let mut all = std::mem::take(&mut self.carry);
+        let mut left = std::mem::take(&mut self.left);
         if let Some((_, open)) = self.open.take() {
             all.extend(open.sessions);
+            left.extend(open.left);
         }
+        left.sort_unstable();
+        self.left = left.split_off(left.len().min(REPORT_SESSIONS));
         all.extend(heard);
         let mut sessions: Vec<_> = all.into_iter().collect();
         sessions.sort_unstable_by_key(|&(session, _)| session.0);
@@ -81,9 +107,20 @@ impl Reporter {
         let report = Report {
             sequence: self.sequence,
             sessions,
+            left,
         };
         self.open = Some((now_ms, report.clone()));
         report
+    }
+
+    /// A client has ended its connection: that does not wait for the period. Nor does it follow the last report
+    /// at once: who sends faster than answers come is never acknowledged.
+    pub fn left(&mut self, left: Left) {
+        if !mutants::is(Mutant::LeftUntold) {
+            self.left.push(left);
+        }
+        let soon_ms = self.sent_ms + self.period_ms / 8;
+        self.next_at_ms = self.next_at_ms.min(soon_ms);
     }
 
     /// The leader has acknowledged a report; that counts once `index` is applied.
@@ -187,6 +224,26 @@ mod tests {
             Some(400),
             "the entries up to 50 were never committed"
         );
+    }
+
+    #[test]
+    fn who_left_is_reported_soon_and_until_it_is_acknowledged() {
+        let left = |id| Left {
+            session: SessionId(id),
+            attach: 1,
+            disconnect_timeout_ms: 500,
+        };
+        let mut reporter = Reporter::new(80);
+        reporter.report(100, heard(&[]));
+        reporter.left(left(2));
+        assert!(!reporter.is_due(109), "the last one may get its answer");
+        assert!(reporter.is_due(110));
+        assert_eq!(reporter.report(110, heard(&[])).left, [left(2)]);
+        reporter.left(left(1));
+        let both = reporter.report(120, heard(&[]));
+        assert_eq!(both.left, [left(1), left(2)]);
+        reporter.acknowledged(both.sequence, 0);
+        assert_eq!(reporter.report(200, heard(&[])).left, []);
     }
 
     #[test]

@@ -10,6 +10,8 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -48,6 +50,34 @@ pub async fn read_head(stream: &mut TcpStream) -> io::Result<[u8; HEAD_BYTES]> {
     Ok(head)
 }
 
+/// Whether the other end of a connection has ended it: what a process that dies leaves behind, and silence does not.
+#[derive(Clone, Debug, Default)]
+pub struct PeerEnded(Arc<AtomicBool>);
+
+impl PeerEnded {
+    /// Whether its end, or its reset, has come in.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Its end has come in.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Looks at what came of reading or writing.
+    fn note<T>(&self, done: &Poll<io::Result<T>>) {
+        if let Poll::Ready(Err(error)) = done
+            && matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            )
+        {
+            self.set();
+        }
+    }
+}
+
 /// A connection whose first four bytes have been read, and are read again.
 #[derive(Debug)]
 pub struct Rewound {
@@ -55,6 +85,7 @@ pub struct Rewound {
     /// How many of `head` have been read again.
     given: usize,
     stream: TcpStream,
+    peer_ended: PeerEnded,
     /// Counts the connection while it lives.
     _counted: Box<dyn fmt::Debug + Send>,
 }
@@ -70,13 +101,14 @@ impl Rewound {
             head,
             given: 0,
             stream,
+            peer_ended: PeerEnded::default(),
             _counted: counted,
         }
     }
 
-    /// The connection below; its first bytes are missing.
-    pub fn get_ref(&self) -> &TcpStream {
-        &self.stream
+    /// Whether the other end has ended the connection.
+    pub fn peer_ended(&self) -> PeerEnded {
+        self.peer_ended.clone()
     }
 }
 
@@ -93,7 +125,13 @@ impl AsyncRead for Rewound {
             self.given += count;
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = (buf.filled().len(), buf.remaining());
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if matches!(read, Poll::Ready(Ok(()))) && before.1 > 0 && buf.filled().len() == before.0 {
+            self.peer_ended.set();
+        }
+        self.peer_ended.note(&read);
+        read
     }
 }
 
@@ -103,7 +141,9 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.peer_ended.note(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -119,7 +159,9 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.peer_ended.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The native API as its bytes stand, on one real node: fenced batches, order in a session, and watch
 //! streams that resume, hide what may not be read, and say when a zxid is too old.
 
+mod disconnect;
 mod node;
 mod watch_behind;
 mod watch_installed;

@@ -67,11 +67,7 @@ impl Node {
     }
 
     async fn try_session(&self) -> Option<Session> {
-        let (ask, queue) = mpsc::channel(64);
-        let mut client = self.client.clone();
-        let stream = client.session(ReceiverStream::new(queue));
-        let answers = soon("a stream", stream).await.expect("served").into_inner();
-        let mut session = Session { ask, answers };
+        let mut session = stream(&self.client).await;
         let open = proto::OpenSession {
             timeout_ms: 10_000,
             ..proto::OpenSession::default()
@@ -86,6 +82,15 @@ impl Node {
     pub async fn watch(&self, path: &str, from_zxid: i64) -> Streaming<proto::WatchResponse> {
         watch(&self.client, path, from_zxid).await
     }
+}
+
+/// A stream on which nothing was said yet.
+pub async fn stream(client: &EnsembleClient<Channel>) -> Session {
+    let (ask, queue) = mpsc::channel(64);
+    let mut client = client.clone();
+    let stream = client.session(ReceiverStream::new(queue));
+    let answers = soon("a stream", stream).await.expect("served").into_inner();
+    Session { ask, answers }
 }
 
 pub async fn watch(

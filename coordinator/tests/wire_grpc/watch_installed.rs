@@ -16,6 +16,7 @@ use zweig_coordinator::request::applier::PublishedApplier;
 use zweig_coordinator::request::flush::FlushedIndex;
 use zweig_coordinator::request::{FrontDoor, FrontDoorConfig, Published, ReadIndex, Replicator};
 use zweig_coordinator::session::SessionId;
+use zweig_coordinator::session::report::Left;
 use zweig_coordinator::state_machine::{Command, Create, Entry, Op, Origin, StateMachine};
 use zweig_coordinator::storage::{HistoryBounds, StateFolder};
 use zweig_coordinator::tree::Acl;
@@ -147,6 +148,8 @@ impl Replicator for Alone {
     }
 
     fn touch(&self, _: SessionId, _: u64) {}
+
+    fn left(&self, _: Left) {}
 
     fn in_touch(&self, _: Instant) -> bool {
         true

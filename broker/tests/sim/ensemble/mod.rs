@@ -34,6 +34,9 @@ pub use port::Door;
 /// What brokers ask for, and are granted.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// And once their process has ended, if the ensemble sees that.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a call waits for a connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -194,6 +197,17 @@ impl SimEnsemble {
             self.end(session, "ended by hand");
             self.inner.lock().counts.expired += 1;
         }
+    }
+
+    /// A broker's process has ended, and its connections with it. The ensemble may not see that.
+    pub fn process_ended(&self, broker: i32) {
+        let mut inner = self.inner.lock();
+        if inner.out || inner.cut.contains(&broker) || inner.chance.random_bool(0.5) {
+            return;
+        }
+        let soon = Instant::now() + DISCONNECT_TIMEOUT;
+        let of = inner.sessions.values_mut().filter(|s| s.broker == broker);
+        of.for_each(|session| session.deadline = session.deadline.min(soon));
     }
 
     /// Cuts a broker off, or connects it again.

@@ -261,8 +261,8 @@ impl Port for SimPort {
         self.state.clone()
     }
 
-    fn since_renewal(&self) -> Duration {
-        since_boot().saturating_sub(*self.renewed.lock())
+    fn in_doubt(&self) -> bool {
+        since_boot().saturating_sub(*self.renewed.lock()) > self.timeout() * 2 / 3
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

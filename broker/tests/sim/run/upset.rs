@@ -53,6 +53,7 @@ impl World {
             Fault::Kill { broker, down } => {
                 if let Some(node) = self.nodes.get_mut(&broker) {
                     node.kill();
+                    self.ensemble.process_ended(broker);
                 }
                 self.restarts.insert(broker, now + down);
             }

@@ -184,6 +184,7 @@ impl RaftThread {
                 self.readers.insert(self.next_reader, answer);
                 self.node.handle(now, NodeInput::Read(self.next_reader));
             }
+            Event::Left(left) => self.node.handle(now, NodeInput::Left(left)),
             Event::ChangeMembers(change, answer) => {
                 // The caller may have given up waiting.
                 let _ = answer.send(self.node.core_mut().propose_conf_change(&change));

@@ -7,7 +7,7 @@ use raft::eraftpb::Message;
 use crate::consensus::applier::{CheckpointMark, Committed, Fatal, Feedback, LiveSession, NotDone};
 use crate::consensus::core::{Install, Persist};
 use crate::request::forward::Forward;
-use crate::session::report::{Heard, Report};
+use crate::session::report::{Heard, Left, Report};
 use crate::state_machine::Command;
 
 /// The time at which something is handled.
@@ -44,7 +44,7 @@ pub enum PeerMessage {
         /// Which.
         numbers: Vec<u64>,
     },
-    /// Sessions that a node heard from.
+    /// Sessions that a node heard from, and whose clients have left.
     Report(Report),
     /// From a node that is new, to all: it does not know yet whether its ensemble is.
     Blank {
@@ -141,6 +141,8 @@ pub enum NodeInput {
     },
     /// Sessions heard from; given when `Node::wants_heard` says so.
     Heard(Heard),
+    /// A client has ended its connection here.
+    Left(Left),
     /// The disk is nearly full, or no longer is.
     SpaceLow(bool),
 }

@@ -97,6 +97,9 @@ impl Node {
         for &(session, attach) in &report.sessions {
             self.expiry.heard(session, attach, self.ticks);
         }
+        for left in &report.left {
+            self.expiry.left(left, self.ticks);
+        }
         self.await_proof(Taken {
             node,
             boot,

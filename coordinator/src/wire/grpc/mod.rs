@@ -18,7 +18,6 @@ mod status;
 mod values;
 pub mod watch;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -31,7 +30,7 @@ use tonic::{Request, Response, Status, Streaming};
 use zweig_proto::grpc as proto;
 use zweig_proto::grpc::ensemble_server::{Ensemble, EnsembleServer};
 
-use super::detect::Rewound;
+use super::detect::{PeerEnded, Rewound};
 use crate::config::Config;
 use crate::request::FrontDoor;
 
@@ -49,10 +48,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Connected for Rewound {
-    type ConnectInfo = Option<SocketAddr>;
+    type ConnectInfo = PeerEnded;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.get_ref().peer_addr().ok()
+        self.peer_ended()
     }
 }
 
@@ -110,7 +109,9 @@ impl Ensemble for Service {
         &self,
         request: Request<Streaming<proto::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let answers = session::start(self.door.clone(), request.into_inner());
+        let peer_ended = request.extensions().get::<PeerEnded>().cloned();
+        let peer_ended = peer_ended.unwrap_or_default();
+        let answers = session::start(self.door.clone(), request.into_inner(), peer_ended);
         Ok(Response::new(answers))
     }
 

@@ -21,6 +21,7 @@ use zweig_proto::grpc as proto;
 use zweig_proto::grpc::session_request::Request as Asked;
 use zweig_proto::grpc::session_response::Response as Said;
 
+use super::super::detect::PeerEnded;
 use super::{codes, values};
 use crate::clock::timeout;
 use crate::consensus::ReadIndexError;
@@ -43,16 +44,20 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 type Responses = ReceiverStream<Result<proto::SessionResponse, Status>>;
 
 /// Serves the stream in a task of its own.
-pub(super) fn start(door: FrontDoor, requests: Streaming<proto::SessionRequest>) -> Responses {
+pub(super) fn start(
+    door: FrontDoor,
+    requests: Streaming<proto::SessionRequest>,
+    peer_ended: PeerEnded,
+) -> Responses {
     let (out, responses) = mpsc::channel(OUTGOING);
-    tokio::spawn(serve(door, requests, out));
+    tokio::spawn(serve(door, requests, out, peer_ended));
     ReceiverStream::new(responses)
 }
 
 /// Serves the stream until it ends.
-pub async fn serve<R: Requests>(door: FrontDoor, requests: R, out: Out) {
+pub async fn serve<R: Requests>(door: FrontDoor, requests: R, out: Out, peer_ended: PeerEnded) {
     if let Some(stream) = open(door, requests, out).await {
-        stream.run().await;
+        stream.run(&peer_ended).await;
     }
 }
 
@@ -111,6 +116,8 @@ struct SessionStream<R> {
     queue: mpsc::UnboundedSender<Outgoing>,
     queued: mpsc::UnboundedReceiver<Outgoing>,
     timeout: Duration,
+    /// As the client asked for in case that it ends the stream.
+    disconnect_timeout_ms: u32,
     /// Requests whose answers have not been queued to the transport yet.
     unanswered: usize,
     gate: Option<Gate>,
@@ -122,6 +129,10 @@ async fn open<R: Requests>(door: FrontDoor, mut requests: R, out: Out) -> Option
     let first = timeout(&**door.clock(), OPEN_DEADLINE, requests.next()).await;
     let first = first??.ok()?;
     let id = first.id;
+    let disconnect_timeout_ms = match &first.request {
+        Some(Asked::Open(open)) => open.disconnect_timeout_ms,
+        _ => 0,
+    };
     let (queue, queued) = mpsc::unbounded_channel();
     let connection = door.connect(Arc::new(Outbox(queue.clone())));
     let opened = tokio::select! {
@@ -144,6 +155,7 @@ async fn open<R: Requests>(door: FrontDoor, mut requests: R, out: Out) -> Option
         queue,
         queued,
         timeout: Duration::from_millis(timeout_ms.into()),
+        disconnect_timeout_ms,
         unanswered: 0,
         gate: None,
         half_closed: false,
@@ -195,7 +207,15 @@ fn response(id: u64, zxid: Zxid, said: Said) -> proto::SessionResponse {
 }
 
 impl<R: Requests> SessionStream<R> {
-    async fn run(mut self) {
+    async fn run(mut self, peer_ended: &PeerEnded) {
+        self.serve().await;
+        // Not so for one that broke on the way, or whose client ended the stream alone: that one lives.
+        if peer_ended.is_set() {
+            self.connection.left(self.disconnect_timeout_ms);
+        }
+    }
+
+    async fn serve(&mut self) {
         loop {
             if self.half_closed && self.unanswered == 0 && self.gate.is_none() {
                 return;

@@ -3,7 +3,7 @@
 //!
 //! A client is *steady* while it sends something each third of its timeout, as clients' libraries do. Only to such
 //! ones the rule of the lock is promised: one that is silent for longer knows by its own clock that it may have
-//! lost its session.
+//! lost its session. One that asked to be missed sooner once it has hung up knows that too.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,8 +14,12 @@ use super::truth::Truth;
 const SLACK_US: u64 = 80_000;
 /// What the clocks of two machines may differ by within one timeout, as a part of it.
 const DRIFT: u64 = 20;
+/// The leader counts in ticks, of which the first may be nearly over.
+const TICK_US: u64 = 25_000;
 /// A silent session is gone so long after its timeout, once somebody leads.
 const EXPIRY_LAG_US: u64 = 2_000_000;
+/// So long after the last fault nobody else is elected: who leads has heard of everyone who hung up since.
+const ELECTED_US: u64 = 3_000_000;
 
 #[derive(Debug)]
 struct Held {
@@ -27,6 +31,10 @@ struct Held {
     touched: VecDeque<u64>,
     /// The last time of which the leader is known to have heard.
     confirmed_us: u64,
+    /// The client has given the connection up.
+    over: bool,
+    /// When its node saw that, and how soon after it the client wanted to be missed.
+    left: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +60,8 @@ impl Expiry {
             steady: true,
             touched: VecDeque::new(),
             confirmed_us: 0,
+            over: false,
+            left: None,
         };
         self.held.insert(hold, held);
         self.heard.insert(hold, now_us);
@@ -82,6 +92,13 @@ impl Expiry {
         }
     }
 
+    /// Its node has seen that the client has ended the connection.
+    pub fn left(&mut self, now_us: u64, hold: Hold, disconnect_timeout_ms: u32) {
+        if let Some(held) = self.held.get_mut(&hold) {
+            held.left = Some((now_us, u64::from(disconnect_timeout_ms) * 1_000));
+        }
+    }
+
     /// What `node` had heard and not yet reported goes with it, also where clients do not notice that it is gone.
     pub fn node_ends(&mut self, node: usize) {
         for held in self.held.values_mut().filter(|held| held.node == node) {
@@ -95,7 +112,10 @@ impl Expiry {
             return;
         };
         let earliest_us = held.confirmed_us + held.timeout_us - held.timeout_us / DRIFT;
-        if held.confirmed_us > 0 && now_us < earliest_us {
+        let missed = held.left.is_some_and(|(left_us, timeout_us)| {
+            now_us + TICK_US >= left_us + timeout_us - timeout_us / DRIFT
+        });
+        if held.confirmed_us > 0 && now_us < earliest_us && !missed {
             let (session, heard_us) = (hold.0, held.confirmed_us);
             let early = format!(
                 "session {session:#x} is expired at {now_us}, the ensemble heard from it at {heard_us}"
@@ -113,7 +133,7 @@ impl Expiry {
 
     /// Something leaves a node for a client.
     pub fn answered(&mut self, now_us: u64, hold: Hold, truth: &Truth) {
-        let Some(held) = self.held.get(&hold) else {
+        let Some(held) = self.held.get(&hold).filter(|held| !held.over) else {
             return;
         };
         let steady = held.steady && now_us <= held.sent_us + held.timeout_us / 3 + SLACK_US;
@@ -132,7 +152,9 @@ impl Expiry {
 
     /// The connection is over.
     pub fn over(&mut self, hold: Hold) {
-        self.held.remove(&hold);
+        if let Some(held) = self.held.get_mut(&hold) {
+            held.over = true;
+        }
     }
 
     /// All faults ended at `healed_us`: who has been silent for long enough since must be gone.
@@ -141,7 +163,15 @@ impl Expiry {
             let hold = (session, life.attach);
             let heard_us = self.heard.get(&hold).copied().unwrap_or(0);
             let since_us = heard_us.max(life.attached_us).max(healed_us);
-            let latest_us = since_us + u64::from(life.timeout_ms) * 1_000 + EXPIRY_LAG_US;
+            let timeout_us = u64::from(life.timeout_ms) * 1_000;
+            let left = self.held.get(&hold).and_then(|held| held.left);
+            let latest_us = EXPIRY_LAG_US
+                + match left {
+                    Some((left_us, soon_us)) if left_us > healed_us + ELECTED_US => {
+                        left_us + soon_us.min(timeout_us)
+                    }
+                    _ => since_us + timeout_us,
+                };
             assert!(
                 now_us <= latest_us,
                 "session {session:#x} lives at {now_us}, though silent since {since_us}: {life:?}"
@@ -193,6 +223,39 @@ mod tests {
         expiry.proposed(1_500_000, (5, 1), HOLD);
         expiry.applied((5, 2));
         expiry.applied((5, 1));
+    }
+
+    #[test]
+    fn who_hung_up_may_be_missed_as_soon_as_it_asked() {
+        let mut expiry = expiry();
+        expiry.touched(100_000, HOLD);
+        expiry.reported(0, 200_000);
+        expiry.over(HOLD);
+        expiry.left(1_000_000, HOLD, 300);
+        expiry.proposed(1_300_000, (5, 1), HOLD);
+        expiry.applied((5, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "the ensemble heard from it")]
+    fn who_hung_up_is_not_missed_sooner() {
+        let mut expiry = expiry();
+        expiry.touched(100_000, HOLD);
+        expiry.reported(0, 200_000);
+        expiry.left(1_000_000, HOLD, 300);
+        expiry.proposed(1_200_000, (5, 1), HOLD);
+        expiry.applied((5, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "though silent since")]
+    fn one_that_hung_up_and_is_not_missed_is_found() {
+        let mut truth = Truth::default();
+        truth.applied(0, &entry(1, vec![open(7)]));
+        let mut expiry = expiry();
+        expiry.touched(5_500_000, HOLD);
+        expiry.left(5_600_000, HOLD, 100);
+        expiry.at_the_end(7_800_000, 1_000_000, &truth);
     }
 
     #[test]

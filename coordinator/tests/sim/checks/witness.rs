@@ -24,6 +24,7 @@ pub struct Seen {
     pub opened: u64,
     pub attached: u64,
     pub expired: u64,
+    pub left: u64,
     pub refused: u64,
     pub moved: u64,
     pub reads: u64,
@@ -42,6 +43,7 @@ impl Seen {
         self.opened += other.opened;
         self.attached += other.attached;
         self.expired += other.expired;
+        self.left += other.left;
         self.refused += other.refused;
         self.moved += other.moved;
         self.reads += other.reads;
@@ -56,11 +58,12 @@ impl Seen {
     }
 
     /// Every number by its name.
-    pub fn counts(&self) -> [(&'static str, u64); 14] {
+    pub fn counts(&self) -> [(&'static str, u64); 15] {
         [
             ("opened", self.opened),
             ("attached", self.attached),
             ("expired sessions", self.expired),
+            ("hung up, to be missed soon", self.left),
             ("refused sessions", self.refused),
             ("moved", self.moved),
             ("clients' reads", self.reads),

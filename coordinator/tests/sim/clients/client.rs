@@ -33,6 +33,8 @@ pub struct Client {
     id: usize,
     pub script: Script,
     timeout_ms: u32,
+    /// 0: none.
+    disconnect_timeout_ms: u32,
     order_is_all: bool,
     /// Mostly only pings.
     idle: bool,
@@ -53,12 +55,17 @@ pub struct Client {
 impl Client {
     pub fn new(id: usize, mut script: Script, credentials: Option<(String, AuthId)>) -> Self {
         let timeout_ms = 2_000 + 500 * script.chance.below(7) as u32;
+        let disconnect_timeout_ms = match script.chance.once_in(3) {
+            true => 50 + 50 * script.chance.below(20) as u32,
+            false => 0,
+        };
         let order_is_all = !script.chance.once_in(4);
         let idle = script.chance.once_in(3);
         let (credentials, auth) = credentials.unzip();
         Self {
             id,
             timeout_ms,
+            disconnect_timeout_ms,
             order_is_all,
             idle,
             credentials,
@@ -133,6 +140,7 @@ impl Client {
         let line = around.lines.connect(Ends { client, node, boot });
         let opening = Opening {
             timeout_ms: self.timeout_ms,
+            disconnect_timeout_ms: self.disconnect_timeout_ms,
             resume: self.session,
             seen: Zxid(self.newest),
             credentials: self.credentials.clone(),

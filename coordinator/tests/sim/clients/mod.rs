@@ -157,8 +157,8 @@ impl Clients {
         let Some(up) = self.lines.take_up(line) else {
             return;
         };
-        let hang_up = matches!(up, Up::Leave);
-        if hang_up {
+        let hold = self.holds.get(&line).copied();
+        if matches!(up, Up::Leave) {
             self.lines.forget(line);
             self.holds.remove(&line);
         }
@@ -167,8 +167,7 @@ impl Clients {
         };
         // Time goes on before anything is looked at.
         door.run(now);
-        let hold = self.holds.get(&line).copied();
-        if let Some(hold) = hold {
+        if let Some(hold) = hold.filter(|_| !matches!(up, Up::Leave)) {
             witness.expiry.touched(now_us, hold);
         }
         match up {
@@ -182,7 +181,12 @@ impl Clients {
                 door.ask(line, requests);
             }
             Up::Ping => door.ping(line),
-            Up::Leave => door.hang_up(line),
+            Up::Leave => {
+                if let (Some(ms), Some(hold)) = (door.leave(line), hold) {
+                    witness.expiry.left(now_us, hold, ms);
+                    witness.seen.left += 1;
+                }
+            }
         }
         self.pump(now_us, ends.node, nodes, witness);
     }

@@ -10,7 +10,7 @@ use zweig_coordinator::consensus::node::{Effects, Node, NodeInput, Now};
 use zweig_coordinator::consensus::{NotDone, ReadIndexError, Status, Unanswered};
 use zweig_coordinator::request::{Published, ReadIndex, Replicator};
 use zweig_coordinator::session::SessionId;
-use zweig_coordinator::session::report::{self, Heard};
+use zweig_coordinator::session::report::{self, Heard, Left};
 use zweig_coordinator::state_machine::Command;
 
 use super::time::Time;
@@ -124,6 +124,10 @@ impl Replicator for Link {
         let mut state = self.state.lock();
         let known = state.heard.entry(session).or_default();
         *known = (*known).max(attach);
+    }
+
+    fn left(&self, left: Left) {
+        self.state.lock().inputs.push(NodeInput::Left(left));
     }
 
     fn in_touch(&self, now: Instant) -> bool {

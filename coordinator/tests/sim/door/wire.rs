@@ -66,6 +66,7 @@ impl EventSink for Outbox {
 struct End {
     connection: Arc<Connection>,
     outbox: Arc<Outbox>,
+    disconnect_timeout_ms: u32,
     opening: Option<u64>,
 }
 
@@ -73,6 +74,8 @@ struct End {
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub timeout_ms: u32,
+    /// 0: none.
+    pub disconnect_timeout_ms: u32,
     pub resume: Option<(SessionId, Password)>,
     pub seen: Zxid,
     /// `user:password` of `digest`.
@@ -103,6 +106,7 @@ impl Door {
         let (opened_by, told) = (Arc::clone(&connection), Arc::clone(&outbox));
         let Opening {
             timeout_ms,
+            disconnect_timeout_ms,
             resume,
             seen,
             ..
@@ -114,6 +118,7 @@ impl Door {
         let end = End {
             connection,
             outbox,
+            disconnect_timeout_ms,
             opening: Some(opening),
         };
         self.wire.ends.insert(line, end);
@@ -140,15 +145,21 @@ impl Door {
         }
     }
 
-    /// The client is gone.
-    pub fn hang_up(&mut self, line: u64) {
-        if let Some(End {
-            opening: Some(task),
-            ..
-        }) = self.wire.ends.remove(&line)
-        {
+    /// The client has ended the connection. What it asked for in that case, if it held a session here.
+    pub fn leave(&mut self, line: u64) -> Option<u32> {
+        let end = self.hang_up(line)?;
+        let held = end.connection.session().is_some();
+        end.connection.left(end.disconnect_timeout_ms);
+        Some(end.disconnect_timeout_ms).filter(|&ms| held && ms > 0)
+    }
+
+    /// The connection is gone.
+    fn hang_up(&mut self, line: u64) -> Option<End> {
+        let end = self.wire.ends.remove(&line)?;
+        if let Some(task) = end.opening {
             self.tasks.stop(task);
         }
+        Some(end)
     }
 
     /// What leaves now, by connection.

@@ -36,7 +36,7 @@ function order(verb, role, number) {
   const work = () => attempt(() => api("POST", "/api/orders", line), (answer) => answer.said);
   if (verb === "start") return work();
   const text = role === "broker"
-    ? `Broker ${number} is killed as by kill -9. Its partitions get other leaders once its session has ended, some seconds later.`
+    ? `Broker ${number} is killed as by kill -9. Its partitions get other leaders about a second later, once its session has ended.`
     : `Coordinator ${number} is killed as by kill -9. If it leads, the others elect another; its clients move.`;
   return ask(`Kill ${role} ${number}?`, text, "Kill", work);
 }
