@@ -119,6 +119,18 @@ impl Client {
         version: i16,
         request: &Q,
     ) -> Result<Q::Response, CallError> {
+        let requests = std::slice::from_ref(request);
+        let mut answers = self.call_all(broker, version, requests).await?;
+        answers.pop().ok_or(CallError::NoAnswer)
+    }
+
+    /// Sends requests one behind the other, then waits for their answers: of all, or of the first ones.
+    pub async fn call_all<Q: Request>(
+        &mut self,
+        broker: i32,
+        version: i16,
+        requests: &[Q],
+    ) -> Result<Vec<Q::Response>, CallError> {
         let limit = self.limit;
         let mut stream = match self.connections.remove(&broker) {
             Some(stream) => stream,
@@ -130,16 +142,23 @@ impl Client {
                     .map_err(|_| CallError::NotConnected)?
             }
         };
-        self.next_id += 1;
-        let id = self.next_id;
-        let exchange = exchange(&mut *stream, id, version, request);
-        match timeout(limit, exchange).await {
-            Ok(Some(answer)) => {
-                self.connections.insert(broker, stream);
-                Ok(answer)
+        let first = self.next_id + 1;
+        let mut answers = Vec::new();
+        let exchange = async {
+            for request in requests {
+                self.next_id += 1;
+                let frame = frame(self.next_id, version, request);
+                stream.write_all(&frame).await.ok()?;
             }
-            _ => Err(CallError::NoAnswer),
+            for id in first..=self.next_id {
+                answers.push(answer::<Q>(&mut *stream, id, version).await?);
+            }
+            Some(())
+        };
+        if let Ok(Some(())) = timeout(limit, exchange).await {
+            self.connections.insert(broker, stream);
         }
+        Ok(answers)
     }
 
     /// Sends a request that has no answer.
@@ -193,6 +212,12 @@ impl Client {
         self.epochs.get(&key).copied().unwrap_or(-1)
     }
 
+    /// Somebody else may lead a partition by now, or have led it before.
+    pub fn guess_leader(&mut self, topic: &str, partition: i32) {
+        let broker = self.any();
+        self.leaders.insert((topic.to_owned(), partition), broker);
+    }
+
     /// What was learnt of a partition's leader is no longer believed.
     pub fn forget_leader(&mut self, topic: &str, partition: i32) {
         self.leaders.remove(&(topic.to_owned(), partition));
@@ -216,14 +241,8 @@ fn frame<Q: Request>(id: i32, version: i16, request: &Q) -> BytesMut {
     frame
 }
 
-async fn exchange<Q: Request>(
-    stream: &mut dyn Stream,
-    id: i32,
-    version: i16,
-    request: &Q,
-) -> Option<Q::Response> {
+async fn answer<Q: Request>(stream: &mut dyn Stream, id: i32, version: i16) -> Option<Q::Response> {
     let api = ApiKey::try_from(Q::KEY).ok()?;
-    stream.write_all(&frame(id, version, request)).await.ok()?;
     let size = stream.read_u32().await.ok()?;
     let mut answer = vec![0; usize::try_from(size).ok()?];
     stream.read_exact(&mut answer).await.ok()?;

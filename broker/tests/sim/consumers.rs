@@ -1,5 +1,5 @@
 //! Consumers of one partition: they read from the beginning on, up to the high watermark, and now and then anew. They believe
-//! whoever is said to lead, and name the highest leader epoch they heard of: a leader that is behind it must not answer.
+//! whoever is said to lead, now and then ask anybody, and name the highest leader epoch they heard of: a leader that is behind it must not answer.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
@@ -14,6 +14,9 @@ pub async fn consume(mut client: Client, (topic, partition): (String, i32), runn
     client.credulous = true;
     let mut offset = 0;
     while running.goes_on() {
+        if client.chance.random_range(0..15) == 0 {
+            client.guess_leader(&topic, partition);
+        }
         match fetch(&mut client, &topic, partition, offset).await {
             Fetched::Records(next) if next > offset => {
                 offset = next;
