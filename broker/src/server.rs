@@ -38,7 +38,9 @@ use crate::disk::{self, Disk};
 use crate::ensemble::cluster::Cluster;
 use crate::ensemble::memory::{Memory, MemoryError, intact_since};
 use crate::ensemble::port::{Network, Ports};
-use crate::ensemble::registration::{Registrar, RegistrationError, close_former, settle};
+use crate::ensemble::registration::{
+    Registrar, RegistrationError, close_former, patiently, settle,
+};
 use crate::ensemble::watcher::{DeltaInbox, WatchError};
 use crate::log::{Identity, LogConfig, LogConfigError, LogManager, ManagerError, Stop};
 use crate::metadata::{MetadataCache, WaitError};
@@ -208,7 +210,8 @@ impl Started {
                 close_former(&*connecting, memory.as_ref()).await?;
                 let port = connecting.connect(None).await?;
                 let (id, reserved) = (wanted.broker_id, wanted.reserved_broker_max_id);
-                let identity = settle(&*port, id, reserved, stored).await?;
+                let settling = || settle(&*port, id, reserved, stored.clone());
+                let identity = patiently(settling).await?;
                 Ok::<_, RegistrationError>((port, identity))
             })
             .await??;
@@ -228,7 +231,9 @@ impl Started {
         };
         let registering = registrar.clone();
         let registered = control
-            .run(async move { registering.register(port, broker_id, intact).await })
+            .run(async move {
+                patiently(|| registering.register(port.clone(), broker_id, intact)).await
+            })
             .await??;
         tracing::info!(
             broker_id, epoch = registered.epoch, cluster = %identity.cluster_id,

@@ -338,6 +338,9 @@ impl Registrar {
     }
 }
 
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Opens sessions until one registers, after the former one expired. Ends only by success, or by
 /// an error that trying again cannot mend.
 ///
@@ -349,7 +352,6 @@ pub async fn register_anew(
     broker_id: i32,
     intact_since: i64,
 ) -> Result<Registered, RegistrationError> {
-    const PAUSE: Duration = Duration::from_millis(500);
     loop {
         let attempt = async {
             let port = ports.connect(None).await?;
@@ -365,6 +367,26 @@ pub async fn register_anew(
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Asks until the ensemble does not put it off any more: it may have no quorum or no space for a while, which is no
+/// reason for a broker that starts to end.
+///
+/// # Errors
+/// Those that are something else.
+pub async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, RegistrationError>
+where
+    F: Future<Output = Result<T, RegistrationError>>,
+{
+    loop {
+        match ask().await {
+            Err(RegistrationError::Ensemble { what, source }) if source.retriable() => {
+                tracing::warn!(error = %source, "{what} is put off, trying on");
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => return ended,
         }
     }
 }

@@ -55,6 +55,23 @@ async fn a_first_broker_creates_all_it_needs_and_registers() {
     assert_eq!(image.broker(1).expect("broker").intact_since, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_ensemble_that_takes_nothing_for_a_while_is_waited_for() {
+    let ensemble = FakeEnsemble::default();
+    let dir = tempfile::tempdir().expect("dir");
+    let (port, registrar) = (settled(&ensemble).await, registrar(&dir));
+    ensemble.spoil(&[Fault::NotDone; 5]);
+    let put_off = registrar.register(port.clone(), 1, None).await;
+    assert!(put_off.is_err_and(|error| error.retriable()));
+    let registered = patiently(|| registrar.register(port.clone(), 1, None)).await;
+    let stat = ensemble.stat("/brokers/ids/1").expect("znode");
+    assert_eq!(registered.expect("registered").epoch, stat.czxid);
+    // Somebody else's id is nothing that waiting mends.
+    let other = settled(&ensemble).await;
+    let taken = patiently(|| registrar.register(other.clone(), 1, None)).await;
+    assert!(matches!(taken, Err(RegistrationError::IdTaken { id: 1, .. })));
+}
+
 #[tokio::test]
 async fn a_restart_quicker_than_the_session_timeout_two_hundred_times() {
     let ensemble = FakeEnsemble::default();

@@ -78,8 +78,8 @@ impl Node {
         let patient = self.known.is_some() || now_ms < self.leaderless_since_ms + patience_ms;
         self.core.set_reluctant(self.short.own && patient);
         if self.short.own && self.led_term.is_some() && now_ms >= self.short.hand_over_at_ms {
-            self.short.hand_over_at_ms = now_ms + HAND_OVER_MS;
             if let Some(to) = self.successor_with_space() {
+                self.short.hand_over_at_ms = now_ms + HAND_OVER_MS;
                 tracing::info!(to, "this leader's disk is nearly full: it hands over");
                 self.core.handle(Input::Transfer(to));
             }
