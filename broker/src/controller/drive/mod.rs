@@ -70,7 +70,8 @@ impl Drive {
             let port = self.cluster.port();
             let image = self.metadata.image();
             let registered = image.broker_epoch(self.cluster.broker_id());
-            if let Some(term) = self.term(&image) {
+            // An image may be behind the end of the session: then there is nothing to do but wait for a newer one.
+            if let Some(term) = self.term(&image).filter(|_| self.alive()) {
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => return,

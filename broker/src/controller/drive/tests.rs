@@ -231,3 +231,29 @@ async fn a_controlled_shutdown_moves_leaders_away_first() {
     };
     stopping.until("out of every ISR", gone).await;
 }
+
+/// On a thread of its own: one that never yields would hold up the test too.
+#[test]
+fn a_controller_whose_session_ended_before_its_image_says_so_waits() {
+    let (told, waited) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let ensemble = FakeEnsemble::default();
+            let mut one = node(&ensemble, 1).await;
+            one.until("a controller", |i| i.controller.is_some()).await;
+            // It hears of nothing any more but that its session is over.
+            drop(one.tasks.remove(0));
+            ensemble.expire(one.port.credentials().session);
+            tokio::time::sleep(5 * LOOK).await;
+            assert!(one.metadata.image().controller.is_some());
+        });
+        told.send(()).expect("the test waits");
+    });
+    let waited = waited.recv_timeout(LIMIT);
+    waited.expect("everything else on its thread goes on");
+}
