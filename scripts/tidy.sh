@@ -48,7 +48,8 @@ forbid 'coordinator/src/consensus/*.rs' 'crate::(wire|server)' "uses a higher ro
 forbid 'broker/src/*.rs' 'zweig_coordinator|zweig_proto' "a broker reaches the ensemble only through zweig-client"
 forbid 'coordinator/src/*.rs' 'zweig_broker|zweig_client' "the ensemble knows no broker and no client"
 forbid 'client/src/*.rs' 'zweig_coordinator|zweig_broker' "the client knows only the wire"
-for package in proto coordinator broker client; do
+forbid 'monitoring/src/*.rs' 'zweig_' "it counts and tells, and knows nobody"
+for package in proto monitoring coordinator broker client; do
     forbid "$package/src/*.rs" 'anyhow::' "anyhow is for client/cli alone"
 done
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use keys::{KEYS, key};
-pub use listener::Listener;
+pub use listener::{Listener, MetricsListener};
 pub use parse::{ConfigError, Place};
 pub use table::{Key, Kind};
 pub use topic::{
@@ -62,6 +62,8 @@ pub struct Config {
     pub group: GroupConfig,
     /// Sockets and requests.
     pub net: NetConfig,
+    /// `metrics.listener`: where Prometheus finds the metrics, if anywhere.
+    pub metrics_listener: Option<MetricsListener>,
     values: Values,
 }
 

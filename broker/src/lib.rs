@@ -18,6 +18,7 @@
 //! | `limits` | hard bounds |
 //! | `log` | Kafka's disk format: segments, indexes, recovery, retention |
 //! | `metadata` * | the cluster as one immutable image, and the cell in which it is swapped |
+//! | `metrics` | counters; `server::scrape` tells them to Prometheus |
 //! | `mutants` | deliberate mistakes for the simulator to find; a feature, else nothing |
 //! | `net` | listeners and connections |
 //! | `purgatory` | requests that wait: for acks, for bytes |
@@ -44,6 +45,7 @@ pub mod handlers;
 pub mod limits;
 pub mod log;
 pub mod metadata;
+pub mod metrics;
 pub mod mutants;
 pub mod net;
 pub mod purgatory;

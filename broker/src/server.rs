@@ -21,6 +21,7 @@ mod groups;
 mod listeners;
 mod relief;
 mod running;
+mod scrape;
 mod session;
 mod survey;
 #[cfg(test)]
@@ -31,9 +32,10 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
+use zweig_monitoring::Endpoint;
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, MetricsListener};
 use crate::disk::{self, Disk};
 use crate::ensemble::cluster::Cluster;
 use crate::ensemble::memory::{Memory, MemoryError, intact_since};
@@ -65,6 +67,14 @@ pub enum RunError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The address of metrics cannot be bound.
+    #[error("cannot listen on {address} (metrics.listener): {source}")]
+    Metrics {
+        /// As configured.
+        address: MetricsListener,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// This broker cannot stand in the tree.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
@@ -185,6 +195,7 @@ struct Started {
     cluster: Cluster,
     metadata: Arc<MetadataCache>,
     bound: Vec<Bound>,
+    metrics: Option<Endpoint>,
     supervisor: Supervisor,
 }
 
@@ -221,6 +232,7 @@ impl Started {
         })?;
         let broker_id = identity.broker_id;
         let bound = listeners::bind(config).await?;
+        let metrics = listeners::bind_metrics(config.metrics_listener.as_ref()).await?;
         let registrar = Registrar {
             disk: Arc::clone(logs.disk()),
             dir,
@@ -260,6 +272,7 @@ impl Started {
             cluster,
             metadata,
             bound,
+            metrics,
             supervisor,
         })
     }

@@ -8,10 +8,12 @@
 //! - `config/properties.rs`: the file's format, and where each value came from.
 //! - `config/server_line.rs`: the value of `server.N`.
 //! - `config/known_keys.rs`: ZooKeeper's keys without meaning here.
+//! - `config/metrics_provider.rs`: where metrics are served, if at all.
 //!
 //! Precedence: `--set key=value`, then the file, then the default.
 
 mod known_keys;
+mod metrics_provider;
 mod properties;
 mod server_line;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use properties::Properties;
 
+pub use metrics_provider::MetricsProvider;
 pub use properties::Origin;
 pub use server_line::{Endpoint, Role, Server};
 
@@ -47,6 +50,9 @@ pub const KEYS: &[&str] = &[
     "electionTimeoutMs",
     "historyRetentionMs",
     "historyRetentionBytes",
+    "metricsProvider.className",
+    "metricsProvider.httpHost",
+    "metricsProvider.httpPort",
 ];
 
 /// Why there is no valid configuration.
@@ -185,6 +191,8 @@ pub struct Config {
     pub history_retention: Duration,
     /// `historyRetentionBytes`, default 512 MiB: how much of them is kept at most.
     pub history_retention_bytes: u64,
+    /// `metricsProvider.className` and where it serves; off unless it is ZooKeeper's Prometheus one.
+    pub metrics_provider: MetricsProvider,
     /// Keys that ZooKeeper has and that mean nothing here, in the order they were found.
     pub ignored: Vec<String>,
 }
@@ -278,6 +286,7 @@ impl Config {
                 512 << 20,
                 0..=u64::MAX,
             )?,
+            metrics_provider: MetricsProvider::read(from)?,
             ignored,
         })
     }

@@ -18,9 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use zweig_monitoring::Endpoint as MetricsEndpoint;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Endpoint, Role};
+use crate::config::{Config, Endpoint, MetricsProvider, Role};
 use crate::consensus::{
     Consensus, ConsensusConfig, Fatal, Listeners, Member, NotDone, StartError, Status, Unanswered,
 };
@@ -40,6 +41,7 @@ use crate::storage::{HistoryBounds, StateFolder, StoreError};
 use crate::upkeep;
 use crate::wire::grpc;
 use crate::wire::listener::Listener;
+use crate::wire::prometheus;
 use crate::wire::zk::Services;
 
 /// How long an opening client that has seen newer state waits for this node.
@@ -130,6 +132,7 @@ impl Server {
         let published = Published::new(state, config.node, boot, Box::new(exit_on_fatal));
         let client_socket = bind_client_port(&config.client).await?;
         let client_address = local_address(&client_socket, &config.client)?;
+        let metrics_endpoint = bind_metrics(&config.metrics_provider).await?;
         let flushed = FlushedIndex::default();
         let applier = PublishedApplier::new(Arc::clone(&published), folder, flushed.clone());
         let consensus = start_consensus(&config, boot, applier, &published)?;
@@ -143,9 +146,10 @@ impl Server {
 
         let shutdown = CancellationToken::new();
         let (grpc_connections, grpc_incoming) = mpsc::channel(GRPC_BACKLOG);
+        let services = Services::new(door.clone(), config.clone());
         let listener = Listener {
             socket: client_socket,
-            services: Services::new(door.clone(), config.clone()),
+            services: Arc::clone(&services),
             grpc: grpc_connections,
             max_client_cnxns: config.max_client_cnxns,
         };
@@ -160,6 +164,9 @@ impl Server {
             )),
         ];
         tasks.extend(upkeep::start(&door, &config, &shutdown));
+        if let Some(endpoint) = metrics_endpoint {
+            tasks.extend(prometheus::start(endpoint, services, &shutdown));
+        }
         tracing::info!(node = config.node, %client_address, "this node runs");
         Ok(Self {
             door,
@@ -243,6 +250,25 @@ fn local_address(socket: &TcpListener, endpoint: &Endpoint) -> Result<SocketAddr
         .map_err(listen_error("clientPort", endpoint))
 }
 
+/// Where metrics are served, if they are.
+async fn bind_metrics(provider: &MetricsProvider) -> Result<Option<MetricsEndpoint>, RunError> {
+    let endpoint = match provider {
+        MetricsProvider::Off => return Ok(None),
+        MetricsProvider::Unknown(class) => {
+            let known = MetricsProvider::PROMETHEUS;
+            tracing::warn!(%class, known, "no such metricsProvider.className here: no metrics are served");
+            return Ok(None);
+        }
+        MetricsProvider::Prometheus(endpoint) => endpoint,
+    };
+    let error = || listen_error("metricsProvider.httpPort", endpoint);
+    let bound = MetricsEndpoint::bind(&endpoint.host, endpoint.port).await;
+    let bound = bound.map_err(error())?;
+    let address = bound.address().map_err(error())?;
+    tracing::info!("metrics are at http://{address}/metrics");
+    Ok(Some(bound))
+}
+
 /// Binds one of the ports between nodes.
 fn bind_peer_port(
     key: &'static str,
@@ -284,7 +310,10 @@ fn start_consensus(
     let applier = Box::new(applier);
     let unanswered: Arc<dyn Unanswered> = Arc::clone(published) as _;
     let runtime = tokio::runtime::Handle::current();
-    let consensus_config = consensus_config(config, boot);
+    let consensus_config = ConsensusConfig {
+        syncs: Arc::clone(&published.metrics().syncs),
+        ..consensus_config(config, boot)
+    };
     let started = Consensus::start(&consensus_config, listeners, applier, &unanswered, &runtime);
     Ok(started?)
 }

@@ -40,6 +40,7 @@ pub(super) fn config(v: Values) -> Result<Config, ConfigError> {
         replica: replica(&v)?,
         group: group(&v)?,
         net: net(&v),
+        metrics_listener: listener::metrics(&v)?,
         values: v,
     };
     check_units(&config.values)?;

@@ -101,6 +101,7 @@ pub const KEYS: &[Key] = &[
     long("connections.max.idle.ms", -1, "600000", "when a silent connection is closed; -1: never"),
     int("fetch.max.bytes", 1024, "57671680", "largest answer to a fetch"),
     int("max.incremental.fetch.session.cache.slots", 0, "1000", "no effect here: there are no fetch sessions"),
+    text("metrics.listener", "", "host:port where Prometheus finds GET /metrics; default: nowhere"),
     int("request.timeout.ms", 1, "30000", "how long requests between brokers may take"),
 ];
 

@@ -13,6 +13,37 @@ pub struct Listener {
     pub port: u16,
 }
 
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsListener {
+    /// Host name or address without brackets; empty: every interface.
+    pub host: String,
+    /// Port; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl std::fmt::Display for MetricsListener {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(out, "[{}]:{}", self.host, self.port),
+            false => write!(out, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// The value of `metrics.listener`.
+pub(super) fn metrics(values: &Values) -> Result<Option<MetricsListener>, ConfigError> {
+    const KEY: &str = "metrics.listener";
+    let text = values.text(KEY).trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let Some((host, port)) = address(text) else {
+        return Err(values.invalid(KEY, "host:port, :port for every interface, or nothing"));
+    };
+    Ok(Some(MetricsListener { host, port }))
+}
+
 const LISTENERS: &str = "a comma-separated list of NAME://host:port with distinct names";
 
 /// The security protocol of every name of a listener.
@@ -59,19 +90,20 @@ pub(super) fn listeners(
 }
 
 fn parse(text: &str) -> Option<Listener> {
-    let (name, address) = text.split_once("://")?;
-    let (host, port) = address.rsplit_once(':')?;
+    let (name, rest) = text.split_once("://")?;
+    let (host, port) = address(rest)?;
+    let name = Some(name).filter(|name| !name.is_empty())?.to_uppercase();
+    Some(Listener { name, host, port })
+}
+
+/// `host:port`, an IPv6 address in brackets.
+fn address(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
     let host = host
         .strip_prefix('[')
         .map_or(Some(host), |inner| inner.strip_suffix(']'))?;
-    if name.is_empty() || host.contains('/') {
-        return None;
-    }
-    Some(Listener {
-        name: name.to_uppercase(),
-        host: host.to_owned(),
-        port: port.parse().ok()?,
-    })
+    let port = port.parse().ok()?;
+    (!host.contains('/')).then(|| (host.to_owned(), port))
 }
 
 /// The coordinators and the chroot of `zookeeper.connect`. The chroot is empty or begins with a

@@ -168,3 +168,22 @@ fn a_byte_order_mark_is_refused() {
         assert!(refused.contains("byte order mark"), "{refused}");
     }
 }
+
+#[test]
+fn metrics_are_served_where_they_are_asked_for() {
+    let at = |value: &str| {
+        let config = load(LEAST, &[("metrics.listener", value)]).expect("config");
+        let listener = config.metrics_listener.map(|at| (at.host, at.port));
+        (listener, config.warnings().len())
+    };
+    let host = |host: &str, port| (Some((host.to_owned(), port)), 0);
+    assert_eq!(at(""), (None, 0), "nowhere");
+    assert_eq!(at("127.0.0.1:7071"), host("127.0.0.1", 7071));
+    assert_eq!(at(":7071"), host("", 7071));
+    assert_eq!(at("[::1]:0"), host("::1", 0));
+    let wrong = refused(&format!("{LEAST}metrics.listener=7071\n"));
+    assert!(
+        wrong.contains("metrics.listener") && wrong.contains("host:port"),
+        "{wrong}"
+    );
+}

@@ -84,6 +84,17 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it makes a replica the leader that may lack records.
+    #[must_use]
+    pub fn may_lose_records(&self) -> bool {
+        let Action::SetState { why, .. } = self else {
+            return false;
+        };
+        matches!(why, Why::LongestLog | Why::Unclean)
+    }
+}
+
 /// What of a topic exists, to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {

@@ -7,7 +7,7 @@ use super::new_leader::fetch as new_leader;
 use super::{Context, KafkaError};
 use crate::clock;
 use crate::log::TopicPartition;
-use crate::purgatory::fetch::{Bounds, Wanted, fetch};
+use crate::purgatory::fetch::{Bounds, Fetched, Wanted, fetch};
 use crate::replica::hosted::{FetchedRecords, FollowerRead, PartitionError, ReadFrom, Reader};
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -51,7 +51,9 @@ pub(super) async fn handle(ctx: &Context, version: i16, request: FetchRequest) -
         .iter()
         .flat_map(|topic| wanted(ctx, version, topic))
         .collect();
-    let mut fetched = fetch(&wanted, reader, bounds).await.into_iter();
+    let fetched = fetch(&wanted, reader, bounds).await;
+    count(ctx, &wanted, reader, &fetched);
+    let mut fetched = fetched.into_iter();
     let committed_only = matches!(
         reader,
         Reader::Consumer {
@@ -80,6 +82,17 @@ pub(super) async fn handle(ctx: &Context, version: i16, request: FetchRequest) -
         });
     let response = FetchResponse::default().with_responses(responses.collect());
     with_endpoints(ctx, version, response)
+}
+
+fn count(ctx: &Context, wanted: &[Wanted], reader: Reader, fetched: &Fetched) {
+    let metrics = ctx.replicas.metrics();
+    metrics.fetches.add(fetched.len() as u64);
+    for (wanted, fetched) in wanted.iter().zip(fetched) {
+        match (&wanted.partition, fetched) {
+            (Ok(partition), Ok(found)) => partition.count_sent(reader, found.records.len()),
+            _ => metrics.fetches_failed.one(),
+        }
+    }
 }
 
 fn reader(version: i16, request: &FetchRequest) -> Reader {

@@ -43,6 +43,7 @@ pub use context::{Caller, Context, Reachable, Services};
 pub use error::KafkaError;
 pub use init_producer_id::ProducerIds;
 
+use crate::clock;
 use crate::wire::codec::{self, FixedHeader};
 use crate::wire::skim;
 use bytes::{Buf, Bytes};
@@ -52,6 +53,7 @@ use kafka_protocol::protocol::Request;
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// What a request is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,15 +254,15 @@ pub async fn answer(mut context: Context, mut frame: Bytes) -> Result<Reply<Fram
     if !served {
         return produce::refuse_legacy(version, correlation_id, &frame);
     }
-    (api.run)(
-        context,
-        RequestLine {
-            version,
-            correlation_id,
-        },
-        frame,
-    )
-    .await
+    let metrics = Arc::clone(context.replicas.metrics());
+    let line = RequestLine {
+        version,
+        correlation_id,
+    };
+    let begun = clock::now();
+    let answered = (api.run)(context, line, frame).await;
+    metrics.answered(api.key, clock::now().saturating_duration_since(begun));
+    answered
 }
 
 #[cfg(test)]

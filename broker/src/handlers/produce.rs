@@ -121,6 +121,7 @@ fn append(
             waits_for: None,
         };
     }
+    ctx.replicas.metrics().produces.one();
     let name = TopicPartition::new(topic, data.index);
     let appended = ctx.replicas.partition(&name).and_then(|partition| {
         let records = data.records.unwrap_or_default();
@@ -194,6 +195,7 @@ fn failed(
     base: PartitionProduceResponse,
     error: &PartitionError,
 ) -> PartitionProduceResponse {
+    ctx.replicas.metrics().produces_failed.one();
     let answer = base
         .with_error_code(error.code())
         .with_error_message(Some(text(error.to_string())));

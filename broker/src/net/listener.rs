@@ -3,6 +3,7 @@
 use super::connection;
 use super::socket::TcpListener;
 use crate::handlers::{Caller, Context, Services};
+use crate::metrics::Connections;
 use crate::tasks;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -67,6 +68,22 @@ impl Drop for Place {
     }
 }
 
+/// Counts a connection while it lives.
+struct Open(Arc<Connections>);
+
+impl Open {
+    fn new(counts: &Arc<Connections>) -> Self {
+        counts.opened.one();
+        Self(Arc::clone(counts))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed.one();
+    }
+}
+
 /// Serves `socket` until `shutdown`; returns when its last connection has closed.
 pub async fn serve(
     socket: TcpListener,
@@ -74,6 +91,7 @@ pub async fn serve(
     services: Arc<Services>,
     shutdown: CancellationToken,
 ) {
+    let counts = services.replicas.metrics().listener(&config.name);
     let connections = TaskTracker::new();
     let per_address = Arc::new(PerAddress::default());
     let slots = Arc::new(Semaphore::new(
@@ -94,11 +112,13 @@ pub async fn serve(
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            counts.refused.one();
             info!(%peer, max_connections = config.max_connections, "closed: too many connections");
             continue;
         };
         let most = config.max_connections_per_ip;
         let Some(place) = per_address.take(peer.ip(), most) else {
+            counts.refused.one();
             info!(%peer, max_connections_per_ip = most, "closed: too many connections from there");
             continue;
         };
@@ -120,12 +140,13 @@ pub async fn serve(
             max_idle: config.max_idle,
         };
         let shutdown = shutdown.clone();
+        let open = Open::new(&counts);
         connections.spawn(tasks::bound(async move {
             match connection::run(stream, context, settings, shutdown).await {
                 Ok(()) => debug!(%peer, "connection ended"),
                 Err(error) => info!(%peer, "connection closed: {error}"),
             }
-            drop((slot, place));
+            drop((slot, place, open));
         }));
     }
     connections.close();

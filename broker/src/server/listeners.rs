@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zweig_monitoring::Endpoint as MetricsEndpoint;
 
-use crate::config::{Config, Listener, NetConfig};
+use super::RunError;
+use crate::config::{Config, Listener, MetricsListener, NetConfig};
 use crate::handlers::Services;
 use crate::metadata::Endpoint;
 use crate::net::listener::{self, ListenerConfig};
@@ -55,6 +57,26 @@ pub(super) async fn bind(config: &Config) -> Result<Vec<Bound>, BindError> {
         });
     }
     Ok(bound)
+}
+
+/// Binds the address of metrics, if there is one.
+pub(super) async fn bind_metrics(
+    listener: Option<&MetricsListener>,
+) -> Result<Option<MetricsEndpoint>, RunError> {
+    let Some(listener) = listener else {
+        return Ok(None);
+    };
+    let bound = MetricsEndpoint::bind(&listener.host, listener.port).await;
+    match bound.and_then(|bound| Ok((bound.address()?, bound))) {
+        Ok((at, bound)) => {
+            tracing::info!("metrics are at http://{at}/metrics");
+            Ok(Some(bound))
+        }
+        Err(source) => Err(RunError::Metrics {
+            address: listener.clone(),
+            source,
+        }),
+    }
 }
 
 /// What clients are told: as configured, with ports and hosts that were left open filled in.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zweig_monitoring::Endpoint;
 
 use crate::config::Config;
 use crate::controller::drive::Drive;
@@ -22,6 +23,7 @@ use crate::tasks;
 
 use super::adapters::EnsembleFace;
 use super::groups::{self, HostedGroups};
+use super::scrape::{self, Scrape};
 use super::{RunError, Started, blocking, listeners, relief, survey};
 
 /// How long the first image may take after the registration.
@@ -54,6 +56,7 @@ impl Running {
             cluster,
             metadata,
             bound,
+            metrics,
             supervisor,
         } = started;
         let face = Arc::new(EnsembleFace {
@@ -74,9 +77,9 @@ impl Running {
             metadata: metadata.clone(),
             inbox: supervisor.inbox.clone(),
             config: config.controller,
+            metrics: replicas.metrics().clone(),
         };
-        let fence = replicas.clone();
-        let supervising = supervisor.run(move || fence.fence(), stop.child_token());
+        let supervising = supervisor.run(fence(replicas.clone()), stop.child_token());
         let mut supervised = tasks::spawn_on(&runtime, supervising);
         let image = tokio::select! {
             biased;
@@ -114,6 +117,7 @@ impl Running {
             &running.net,
             &running.net_stop,
         );
+        running.serve_metrics(metrics, services);
         tracing::info!(broker_id = running.cluster.broker_id(), "serving");
         Ok(running)
     }
@@ -161,6 +165,14 @@ impl Running {
         groups
     }
 
+    fn serve_metrics(&self, endpoint: Option<Endpoint>, services: Arc<Services>) {
+        if let Some(endpoint) = endpoint {
+            let render = scrape::render(Scrape::new(services, self.logs.clone()));
+            let serving = endpoint.serve(render, self.stop.child_token());
+            self.tasks.spawn(tasks::bound(serving));
+        }
+    }
+
     /// Waits until the broker is to stop, or cannot go on.
     pub(super) async fn until(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
         tokio::select! {
@@ -189,6 +201,14 @@ impl Running {
         }
         tracing::info!(broker_id = cluster.broker_id(), "stopped");
         Ok(())
+    }
+}
+
+/// What is to happen as soon as the session is known to have expired.
+fn fence(replicas: Arc<ReplicaManager>) -> impl Fn() + Send + Sync {
+    move || {
+        replicas.metrics().sessions_expired.one();
+        replicas.fence();
     }
 }
 

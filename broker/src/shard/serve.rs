@@ -9,7 +9,8 @@ use crate::group::describe::{Described, Listed};
 use crate::group::heartbeat::Leaving;
 use crate::group::offsets::{StoredOffset, refuse};
 use crate::group::{
-    CommitRequest, Committed, GroupError, JoinRequest, Joined, PartitionName, SyncRequest, Synced,
+    CommitRequest, Committed, GroupError, GroupState, Groups, JoinRequest, Joined, PartitionName,
+    SyncRequest, Synced,
 };
 
 impl Shards {
@@ -162,6 +163,14 @@ impl Shards {
         }
         listed.sort_by(|a, b| a.group.cmp(&b.group));
         Ok(listed)
+    }
+
+    /// Where every group stands; those that are still being read are left out.
+    pub fn states(&self) -> Vec<GroupState> {
+        let look = |groups: &Groups| groups.list().map(|group| group.state).collect::<Vec<_>>();
+        let all = self.all();
+        let states = all.iter().filter_map(|shard| shard.read(look).ok());
+        states.flatten().collect()
     }
 
     /// Deletes a group without members; answered when that is committed.

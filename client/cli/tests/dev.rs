@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -53,6 +55,16 @@ impl Dev {
         succeeded(&format!("{arguments:?}"), &run(zweig, None, 2 * PATIENCE))
     }
 
+    /// What the process whose metrics are so far behind the first port tells.
+    fn metrics(&self, place: u16) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.base + place)).expect("metrics");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n";
+        stream.write_all(request).expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+
     /// The processes whose command line names its folder.
     fn processes(&self) -> Vec<String> {
         let named = |pid: &Path| std::fs::read(pid.join("cmdline")).unwrap_or_default();
@@ -90,6 +102,20 @@ impl Drop for Dev {
 fn it_comes_back_with_its_data_however_it_ended_and_nothing_lingers() {
     let dev = Dev::new();
     let first = dev.start("first");
+    assert!(
+        dev.metrics(42).contains("zweig_ensemble_build_info{"),
+        "coordinator 3"
+    );
+    assert!(
+        dev.metrics(48).contains("zweig_broker_build_info{"),
+        "broker 2"
+    );
+    let scraped = dev.folder.path().join("data/prometheus.yml");
+    let scraped = std::fs::read_to_string(scraped).expect("for Prometheus");
+    assert!(
+        scraped.contains(&format!("127.0.0.1:{}", dev.base + 48)),
+        "{scraped}"
+    );
     dev.zweig(&["create", "/kept", "one"]);
     dev.zweig(&[
         "topic",

@@ -173,3 +173,43 @@ fn a_byte_order_mark_is_refused() {
         assert!(refused.contains("byte order mark"), "{refused}");
     }
 }
+
+#[test]
+fn metrics_are_off_unless_zookeepers_prometheus_is_named() {
+    let provider = |lines: &str| {
+        let text = format!("dataDir=/x\n{lines}");
+        load(&text).expect("valid").metrics_provider
+    };
+    assert_eq!(
+        provider("metricsProvider.httpPort=7001"),
+        MetricsProvider::Off
+    );
+    let class = format!(
+        "metricsProvider.className={}\n",
+        MetricsProvider::PROMETHEUS
+    );
+    let at = |host: &str, port| {
+        let host = host.to_owned();
+        MetricsProvider::Prometheus(Endpoint { host, port })
+    };
+    assert_eq!(
+        provider(&class),
+        at("0.0.0.0", 7000),
+        "ZooKeeper's defaults"
+    );
+    let lines = "metricsProvider.httpHost=::1\nmetricsProvider.httpPort=7001\nmetricsProvider.exportJvmInfo=true";
+    assert_eq!(provider(&format!("{class}{lines}")), at("::1", 7001));
+    let silent =
+        "metricsProvider.className=org.apache.zookeeper.metrics.impl.DefaultMetricsProvider";
+    assert_eq!(provider(silent), MetricsProvider::Off);
+    let unknown = MetricsProvider::Unknown("org.example.Mine".to_owned());
+    assert_eq!(
+        provider("metricsProvider.className=org.example.Mine"),
+        unknown
+    );
+    let wrong = error(&format!("dataDir=/x\n{class}metricsProvider.httpPort=high"));
+    assert!(
+        wrong.contains("metricsProvider.httpPort") && wrong.contains("(line 3)"),
+        "{wrong}"
+    );
+}

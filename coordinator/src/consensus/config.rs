@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use zweig_monitoring::Histogram;
 
 use crate::storage::raft_log::LogOptions;
 
@@ -68,6 +71,8 @@ pub struct ConsensusConfig {
     /// Below so many free bytes this node is short: it admits as a leader only what frees space or concerns
     /// sessions, and leaves leading to others; 0: never.
     pub watermark_bytes: u64,
+    /// Where it is counted how long writes of the log take until they are on the disk.
+    pub syncs: Arc<Histogram>,
 }
 
 impl ConsensusConfig {
@@ -93,6 +98,7 @@ impl ConsensusConfig {
             log: LogOptions::default(),
             ballast_bytes: 64 << 20,
             watermark_bytes: 256 << 20,
+            syncs: Arc::default(),
         }
     }
 

@@ -266,6 +266,7 @@ impl Connection {
                 (session, op)
             }
         };
+        inner.published.metrics().asked_for_session(&op);
         let request = inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (told, opened) = oneshot::channel();
         let waiter = Waiter::Open(Arc::clone(&self.core), told);

@@ -13,6 +13,7 @@
 //! - [`applier`]: what consensus calls.
 //! - [`flush`]: the thread that writes the state to the disk, behind all this.
 //! - [`forward`]: how commands reach the leader, exactly once.
+//! - [`kind`]: what requests are counted by.
 //!
 //! Invariants: a watch event is queued before any answer that could show the newer state, and after
 //! the answer of the read that armed it; answers of one connection leave in the order of its
@@ -28,6 +29,7 @@ pub mod flush;
 pub mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+pub mod kind;
 pub mod published;
 pub mod queue;
 pub mod reads;
@@ -48,6 +50,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::clock::Clock;
 use crate::consensus::{NotDone, ReadIndexError, Status};
+use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
 use crate::session::report::Left;
@@ -56,6 +59,7 @@ use crate::tree::Zxid;
 use crate::watch::Event;
 
 pub use connection::{Connection, OpenError};
+pub use kind::RequestKind;
 pub use published::{ChangeSet, Published, State};
 pub use reads::{ReadOp, ReadReply};
 
@@ -251,6 +255,11 @@ impl FrontDoor {
     /// The time as this door sees it.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
+    }
+
+    /// What both wires count.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.inner.published.metrics()
     }
 
     /// A new client connection; it has no session yet.

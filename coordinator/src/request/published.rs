@@ -19,6 +19,7 @@ use super::waiters::{Waiter, Waiters};
 use super::{Answer, ClientCounts, Closed, RequestError, Response, Work};
 use crate::consensus::{Fatal, NotDone, Unanswered};
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
 use crate::state_machine::{
@@ -52,6 +53,7 @@ pub struct Published {
     untaken_work: Mutex<Option<mpsc::UnboundedReceiver<Work>>>,
     on_fatal: OnFatal,
     origin: (u64, u64),
+    metrics: Arc<Metrics>,
 }
 
 /// What the lock covers.
@@ -91,7 +93,13 @@ impl Published {
             untaken_work: Mutex::new(Some(untaken_work)),
             on_fatal,
             origin: (node, boot),
+            metrics: Arc::default(),
         })
+    }
+
+    /// What this node counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -129,6 +137,7 @@ impl Published {
             changes,
             session_change,
         } = outcome;
+        self.metrics.applied(session_change.as_ref());
         let late = mutants::is(Mutant::EventAfterReply).then(|| changes.clone());
         if !changes.is_empty() {
             if late.is_none() {

@@ -90,6 +90,7 @@ impl Listener {
             };
             let most = self.max_client_cnxns;
             let Some(counted) = per_address.admit(peer.ip(), most) else {
+                self.services.metrics.connections_rejected.one();
                 tracing::warn!(%peer, most, "too many connections from this address: closed");
                 continue;
             };

@@ -28,6 +28,7 @@ use crate::config::ControllerConfig;
 use crate::ensemble::cluster::Cluster;
 use crate::ensemble::watcher::DeltaInbox;
 use crate::metadata::{Delta, Image, MetadataCache};
+use crate::metrics::Metrics;
 
 use super::action::Action;
 use super::decide::Controller;
@@ -50,6 +51,8 @@ pub struct Drive {
     pub inbox: Arc<DeltaInbox>,
     /// Settings.
     pub config: ControllerConfig,
+    /// Where it is counted what records may have cost.
+    pub metrics: Arc<Metrics>,
 }
 
 /// One election that this broker won.
@@ -158,6 +161,8 @@ impl Drive {
     /// again.
     async fn act(&self, term: Term, actions: &[Action]) -> Delta {
         log(actions);
+        let unclean = actions.iter().filter(|action| action.may_lose_records());
+        self.metrics.unclean_elections.add(unclean.count() as u64);
         let port = self.cluster.port();
         let Performed {
             redo,

@@ -33,6 +33,7 @@ async fn node(ensemble: &FakeEnsemble, id: i32) -> Node {
         metadata: metadata.clone(),
         inbox: inbox.clone(),
         config: config.controller,
+        metrics: Arc::default(),
     };
     let (watched, cache) = (port.clone(), metadata.clone());
     let watch = tokio::spawn(async move {

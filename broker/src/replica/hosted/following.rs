@@ -76,6 +76,7 @@ impl Partition {
     /// Appends at the end. Where the leader's log starts inside of a batch, an empty log begins with that batch, as a
     /// leader only sends whole ones.
     fn append_fetched(&self, records: Bytes) -> Result<(), PartitionError> {
+        let bytes = records.len() as u64;
         let append = |records| self.log.append_as_follower(records, clock::wall_ms());
         let appended = match append(records.clone()) {
             Err(AppendError::UnexpectedOffset { found, log_end })
@@ -89,12 +90,13 @@ impl Partition {
             appended => appended,
         };
         self.host.check(appended)?;
+        self.count_replicated(bytes);
         Ok(())
     }
 
     /// Flushes; for the blocking pool.
     pub(super) fn flush_as_follower(&self) -> Result<(), PartitionError> {
-        Ok(self.host.check(self.log.flush())?)
+        Ok(self.host.check(self.flush_timed())?)
     }
 
     /// Cuts the log to where it parts from the leader's. Returns whether anything was cut.

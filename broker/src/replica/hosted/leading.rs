@@ -120,7 +120,7 @@ impl Partition {
             Certainty::InDoubt if in_doubt_taken => {}
             Certainty::InDoubt | Certainty::Expired => return Err(PartitionError::NotLeader),
         }
-        let wanted = self.min_in_sync();
+        let (wanted, bytes) = (self.min_in_sync(), records.len() as u64);
         self.lock().leader(-1)?;
         let checked = self.log.check_records(records, origin, clock::wall_ms());
         let checked = self.host.check(checked)?;
@@ -141,6 +141,7 @@ impl Partition {
             return Err(PartitionError::NotLeader);
         }
         let appended = self.host.check(appended)?;
+        self.count_appended(&appended, bytes);
         self.on_log_end(&mut inner);
         self.flush_if_due(&mut inner);
         drop(inner);
@@ -419,12 +420,14 @@ impl Partition {
     async fn write_isr(self: Arc<Self>, mut proposal: Proposal) {
         loop {
             let expected = proposal.expected_partition_epoch;
+            let before = self.isr_in(proposal.leader_epoch);
             let end = self
                 .host
                 .ensemble
                 .write_isr(self.name.clone(), self.topic_id(), proposal.clone())
                 .await;
             self.log_isr_end(&proposal, end);
+            self.count_isr_change(&before, &proposal, end);
             {
                 let mut inner = self.lock();
                 let now_ms = self.host.now_ms();
@@ -470,7 +473,7 @@ impl Partition {
         }
     }
 
-    fn min_in_sync(&self) -> usize {
+    pub(super) fn min_in_sync(&self) -> usize {
         usize::try_from(self.log.config().min_insync_replicas).unwrap_or(usize::MAX)
     }
 }

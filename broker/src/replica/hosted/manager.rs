@@ -90,6 +90,7 @@ impl ReplicaManager {
             runtime,
             started: clock::now(),
             full: FullDirs::new(Arc::clone(logs.disk()), logs.dirs()),
+            metrics: Arc::default(),
         });
         let shutdown = CancellationToken::new();
         let manager = Arc::new(Self {

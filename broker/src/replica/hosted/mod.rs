@@ -7,6 +7,7 @@
 //! | [`following`] | what a follower does with a leader's answer: append, cut, raise its high watermark |
 //! | [`manager`] | all partitions; makes them what an image says |
 //! | [`fetcher`] | one task per leader: fetches for all partitions followed there |
+//! | [`counting`] | what partitions count, and how they look from outside |
 //! | `leaving` | what becomes of logs that are no longer assigned here |
 //! | [`leader_connection`] | the fetcher's connection: Kafka's Fetch over a socket |
 //! | [`maintenance`] | what happens by the clock: checkpoints, retention, lagging followers |
@@ -26,6 +27,7 @@
 //! covering all that was appended meanwhile; a follower flushes before its next fetch, so that its fetch
 //! offset tells what is on its disk.
 
+pub mod counting;
 pub mod fetcher;
 pub mod following;
 pub mod leader_connection;

@@ -12,6 +12,7 @@ use super::{Certainty, FatalHook, HostConfig, StateWriter};
 use crate::clock;
 use crate::log::{AppendError, FileError, Log, LogError, ReadError, TopicId, TopicPartition};
 use crate::metadata::Image;
+use crate::metrics::{Metrics, Traffic};
 use crate::mutants::{self, Mutant};
 use crate::replica::leader::{Beginning, Leader, RefusedFetch};
 use crate::replica::state::{Part, PartitionState, is_old_news};
@@ -116,6 +117,7 @@ pub(super) struct Host {
     pub(super) started: Instant,
     /// Log directories without room.
     pub(super) full: FullDirs,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Host {
@@ -236,6 +238,8 @@ pub struct Partition {
     pub(super) host: Arc<Host>,
     inner: Mutex<Inner>,
     pub(super) waiters: WakeList,
+    /// Counted for its topic.
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl std::fmt::Debug for Partition {
@@ -263,6 +267,7 @@ impl Partition {
             stopped: false,
         };
         Self {
+            traffic: host.metrics.topic(&name.topic),
             name,
             topic_id,
             log,
@@ -378,6 +383,7 @@ impl Partition {
                 };
                 let mut leader = Leader::begin(state, with, now_ms);
                 leader.on_brokers(epoch_of, stopping);
+                self.host.metrics.leaderships.one();
                 info!(partition = %self.name, leader_epoch = state.leader_epoch, log_end = with.log_end, "leading");
                 inner.role = Role::Leading(Box::new(leader));
             }
@@ -434,7 +440,7 @@ impl Partition {
     }
 
     fn flush(self: Arc<Self>) {
-        let flushed = self.host.check(self.log.flush());
+        let flushed = self.host.check(self.flush_timed());
         let mut inner = self.lock();
         inner.flushing = false;
         // A log that is closed or deleted has nothing more to say.

@@ -135,6 +135,19 @@ impl Leader {
         self.isr.committed()
     }
 
+    /// All replicas, this one included.
+    #[must_use]
+    pub fn replica_count(&self) -> usize {
+        self.followers.len() + 1
+    }
+
+    /// Records that the follower which is most behind lacks, as far as its fetches tell.
+    #[must_use]
+    pub fn most_behind(&self) -> i64 {
+        let ends = self.followers.values().filter_map(Follower::end);
+        ends.min().map_or(0, |end| (self.log_end - end).max(0))
+    }
+
     /// Every record below is on every in-sync replica.
     #[must_use]
     pub fn high_watermark(&self) -> i64 {

@@ -32,6 +32,10 @@ pub struct Ports {
     pub broker: u16,
     /// The console's page.
     pub console: u16,
+    /// Metrics of the coordinators (7000, as ZooKeeper).
+    pub coordinator_metrics: u16,
+    /// Metrics of the brokers (7071, as `jmx_exporter` is often given).
+    pub broker_metrics: u16,
 }
 
 impl Ports {
@@ -42,9 +46,12 @@ impl Ports {
         election: 3888,
         broker: 9092,
         console: 8090,
+        coordinator_metrics: 7000,
+        broker_metrics: 7071,
     };
 
-    /// One block of forty ports from `base`: clients, quorum, election, the console at base + 29, brokers from base + 30.
+    /// One block of sixty ports from `base`: clients, quorum, election, the console at base + 29, brokers from base + 30,
+    /// metrics of coordinators from base + 40, those of brokers from base + 47.
     #[must_use]
     pub const fn from_base(base: u16) -> Self {
         Self {
@@ -53,6 +60,8 @@ impl Ports {
             election: base + 20,
             broker: base + 30,
             console: base + 29,
+            coordinator_metrics: base + 40,
+            broker_metrics: base + 47,
         }
     }
 }
@@ -74,6 +83,34 @@ impl Layout {
     #[must_use]
     pub fn broker_address(&self, id: u16) -> String {
         format!("127.0.0.1:{}", self.ports.broker + id - 1)
+    }
+
+    /// Where coordinator `node` tells its metrics.
+    #[must_use]
+    pub fn coordinator_metrics(&self, node: u16) -> String {
+        format!("127.0.0.1:{}", self.ports.coordinator_metrics + node - 1)
+    }
+
+    /// Where broker `id` tells its metrics.
+    #[must_use]
+    pub fn broker_metrics(&self, id: u16) -> String {
+        format!("127.0.0.1:{}", self.ports.broker_metrics + id - 1)
+    }
+
+    /// A `prometheus.yml` that scrapes every process.
+    #[must_use]
+    pub fn prometheus_yml(&self) -> String {
+        let targets = |all: Vec<String>| all.join("\", \"");
+        let coordinators = (1..=self.nodes).map(|node| self.coordinator_metrics(node));
+        let brokers = (1..=self.brokers).map(|id| self.broker_metrics(id));
+        format!(
+            "# Written by `zweig dev`. Alert rules and dashboards: the folder `monitoring` of Zweig.\n\
+             global:\n  scrape_interval: 5s\n  evaluation_interval: 5s\nscrape_configs:\n\
+             \x20 - job_name: zweig-coordinators\n    static_configs:\n      - targets: [\"{}\"]\n\
+             \x20 - job_name: zweig-brokers\n    static_configs:\n      - targets: [\"{}\"]\n",
+            targets(coordinators.collect()),
+            targets(brokers.collect()),
+        )
     }
 
     /// Every coordinator's client address, separated by commas.
@@ -110,9 +147,12 @@ impl Layout {
         let mut text = format!(
             "# Written by `zweig dev`; the keys are ZooKeeper's.\n\
              tickTime=2000\ninitLimit=10\nsyncLimit=5\n\
-             dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\n",
+             dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\n\
+             metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
+             metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort={}\n",
             self.coordinator_folder(node).join("data").display(),
-            self.ports.client + node - 1
+            self.ports.client + node - 1,
+            self.ports.coordinator_metrics + node - 1
         );
         if self.nodes > 1 {
             for other in 1..=self.nodes {
@@ -136,11 +176,12 @@ impl Layout {
              broker.id={id}\nlisteners=PLAINTEXT://{}\nlog.dirs={}\nzookeeper.connect={}\n\
              num.partitions=3\ndefault.replication.factor={replicas}\n\
              min.insync.replicas={}\noffsets.topic.replication.factor={replicas}\n\
-             zookeeper.session.timeout.ms=6000\ngroup.initial.rebalance.delay.ms=0\n",
+             zookeeper.session.timeout.ms=6000\ngroup.initial.rebalance.delay.ms=0\nmetrics.listener={}\n",
             self.broker_address(id),
             self.broker_folder(id).join("logs").display(),
             self.connect_string(),
             replicas.min(2),
+            self.broker_metrics(id),
         )
     }
 
@@ -152,6 +193,7 @@ impl Layout {
     pub fn write(&self) -> io::Result<()> {
         fs::create_dir_all(&self.root)?;
         self.claim()?;
+        fs::write(self.root.join("prometheus.yml"), self.prometheus_yml())?;
         for node in 1..=self.nodes {
             let folder = self.coordinator_folder(node);
             fs::create_dir_all(folder.join("data"))?;
@@ -215,6 +257,17 @@ mod tests {
             text.contains("zookeeper.connect=127.0.0.1:20000,127.0.0.1:20001,127.0.0.1:20002\n")
         );
         assert!(text.contains("default.replication.factor=2\n"));
+        assert!(text.contains("metrics.listener=127.0.0.1:20048\n"));
+        assert!(
+            layout
+                .zoo_cfg(3)
+                .contains("metricsProvider.httpPort=20042\n")
+        );
+        let text = layout.prometheus_yml();
+        assert!(
+            text.contains("job_name: zweig-brokers\n    static_configs:\n      - targets: [\"127.0.0.1:20047\", \"127.0.0.1:20048\"]\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -64,8 +64,9 @@ pub struct Args {
     /// folder that is removed at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Instead of 2181…, 2888…, 3888…, 8090 and 9092…, take ports from here on (+0 clients of the
-    /// ensemble, +10 quorum, +20 election, +29 the console's page, +30 brokers).
+    /// Instead of 2181…, 2888…, 3888…, 8090, 9092…, 7000… and 7071…, take ports from here on (+0 clients of the
+    /// ensemble, +10 quorum, +20 election, +29 the console's page, +30 brokers, +40 metrics of coordinators, +47 of
+    /// brokers).
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
     port_base: Option<u16>,
 }
@@ -172,7 +173,9 @@ fn taken_port(layout: &Layout) -> Option<(u16, io::Error)> {
         .into_iter()
         .flat_map(|first| first..first + layout.nodes)
         .chain(ports.broker..ports.broker + layout.brokers)
-        .chain([ports.console]);
+        .chain([ports.console])
+        .chain(ports.coordinator_metrics..ports.coordinator_metrics + layout.nodes)
+        .chain(ports.broker_metrics..ports.broker_metrics + layout.brokers);
     wanted.find_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).err()?)))
 }
 

@@ -22,8 +22,10 @@ pub fn render(layout: &Layout, processes: &[Process], picture: &Picture) -> Stri
     topics(&mut out, tree);
     let _ = writeln!(
         out,
-        "\nconsole:           http://{}\nZooKeeper clients: {}\nKafka clients:     {}\ndata, logs:        {}",
+        "\nconsole:           http://{}\nmetrics:           http://{}/metrics and up, http://{}/metrics and up (brokers)\nZooKeeper clients: {}\nKafka clients:     {}\ndata, logs:        {}",
         layout.console_address(),
+        layout.coordinator_metrics(1),
+        layout.broker_metrics(1),
         layout.connect_string(),
         layout.bootstrap(),
         layout.root.display()

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use zweig_monitoring::Histogram;
+
 use super::{Event, LogJob};
 use crate::consensus::applier::Fatal;
 use crate::consensus::pending::Pending;
@@ -43,13 +45,17 @@ impl Watched {
     }
 }
 
+/// Whom the log thread tells, and where it counts how long its syncs took.
+type Told<'a> = (&'a Sender<Event>, &'a Histogram);
+
 /// Runs until the raft thread is gone.
 pub fn run<D: Disk>(
     mut log: RaftLog<D>,
     mut watched: Watched,
     jobs: &Receiver<LogJob>,
-    events: &Sender<Event>,
+    told: Told<'_>,
 ) -> Result<(), Fatal> {
+    let events = told.0;
     let mut low = false;
     let mut next_check = crate::clock::now();
     loop {
@@ -75,12 +81,12 @@ pub fn run<D: Disk>(
                     for persist in list {
                         pending.add(persist);
                         if pending.bytes() >= RECORD_BYTES {
-                            write(&mut pending, &mut log, events)?;
+                            write(&mut pending, &mut log, told)?;
                         }
                     }
                 }
                 LogJob::Cut(index) => {
-                    write(&mut pending, &mut log, events)?;
+                    write(&mut pending, &mut log, told)?;
                     log.cut(index).map_err(|e| Fatal::new(e.to_string()))?;
                 }
                 LogJob::Reset {
@@ -88,7 +94,7 @@ pub fn run<D: Disk>(
                     sessions,
                     digest,
                 } => {
-                    write(&mut pending, &mut log, events)?;
+                    write(&mut pending, &mut log, told)?;
                     log.reset(install.mark.at, &install.hard_state)
                         .map_err(|e| Fatal::new(e.to_string()))?;
                     notify(
@@ -103,7 +109,7 @@ pub fn run<D: Disk>(
             }
             next = jobs.try_recv().ok();
         }
-        write(&mut pending, &mut log, events)?;
+        write(&mut pending, &mut log, told)?;
     }
 }
 
@@ -111,9 +117,11 @@ pub fn run<D: Disk>(
 fn write<D: Disk>(
     pending: &mut Pending,
     log: &mut RaftLog<D>,
-    events: &Sender<Event>,
+    (events, syncs): Told<'_>,
 ) -> Result<(), Fatal> {
+    let begun = crate::clock::now();
     if let Some(number) = pending.flush(log).map_err(|e| Fatal::new(e.to_string()))? {
+        syncs.observe(crate::clock::now().saturating_duration_since(begun));
         notify(events, Event::Persisted(number));
     }
     Ok(())

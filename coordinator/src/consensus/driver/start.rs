@@ -64,6 +64,7 @@ pub fn start(
     };
     let (log_events, apply_events) = (events.clone(), events.clone());
     let apply_log = log_jobs.clone();
+    let syncs = config.syncs.clone();
     let jobs = (log_jobs, apply_jobs);
     let blank = own.standing == Standing::Blank;
     let beginning = blank.then(|| Beginning::new(config.clone(), own, digest));
@@ -81,7 +82,7 @@ pub fn start(
     };
     thread(
         "log",
-        Box::new(move || log::run(log, watched, &log_queue, &log_events)),
+        Box::new(move || log::run(log, watched, &log_queue, (&log_events, &syncs))),
     )?;
     let apply = move || apply::run(applier, &apply_queue, &apply_log, &apply_events);
     thread("apply", Box::new(apply))?;

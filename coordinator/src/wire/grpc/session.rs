@@ -294,7 +294,10 @@ impl<R: Requests> SessionStream<R> {
         let request = request.unwrap_or_else(Request::Refuse);
         let queue = self.queue.clone();
         self.unanswered += 1;
+        let metrics = Arc::clone(self.door.metrics());
+        let asked = metrics.asked(&request);
         let reply = Box::new(move |answer| {
+            metrics.answered(asked, crate::clock::now());
             let _ = queue.send(Outgoing::Answer(id, shape, answer));
         });
         self.connection

@@ -82,6 +82,7 @@ pub async fn serve(
     services: Arc<Services>,
     shutdown: CancellationToken,
 ) {
+    services.metrics.connection_requests.one();
     let outbox = Outbox::new();
     let connection = services.door.connect(outbox.clone());
     let (mut from_client, mut to_client) = stream.into_split();
@@ -206,7 +207,7 @@ async fn read_all(client: &Arc<Client>, mut stream: OwnedReadHalf, mut buffer: B
         buffer.reserve(READ_BYTES);
         match stream.read_buf(&mut buffer).await {
             Ok(0) => return Ended::ByClient,
-            Ok(_) => {}
+            Ok(bytes) => client.services.metrics.bytes_received.add(bytes as u64),
             Err(error) => return error.into(),
         }
     }
@@ -290,7 +291,8 @@ fn start(
             dispatch::malformed()
         }
     };
-    let (outbox, received) = (Arc::clone(&client.outbox), clock::now());
+    let outbox = Arc::clone(&client.outbox);
+    let asked = client.services.metrics.asked(&request);
     let xid = header.xid;
     // As ZooKeeper: whoever asks for what has no name here is not understood any further.
     let goes = match code {
@@ -305,7 +307,7 @@ fn start(
             xid,
             shape,
             answer,
-            received,
+            asked,
             _permit: permit,
         });
         if goes == Goes::NoFurther {
@@ -393,9 +395,8 @@ async fn write_some(
             break;
         }
         packets += 1;
-        if let Item::Reply { received, .. } = item {
-            let took = now.saturating_duration_since(received);
-            client.services.metrics.answered(took);
+        if let Item::Reply { asked, .. } = item {
+            client.services.metrics.answered(asked, now);
         }
         if bytes.len() >= WRITE_BYTES {
             break;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use zweig_monitoring::process;
 
 use super::{ClientInfo, Services};
 use crate::clock;
@@ -205,7 +206,7 @@ fn mntr(services: &Services) -> String {
     row("min_latency", &latency.min_ms);
     row("packets_received", &services.metrics.packets_received());
     row("packets_sent", &services.metrics.packets_sent());
-    row("num_alive_connections", &services.clients().len());
+    row("num_alive_connections", &services.connections());
     row("outstanding_requests", &outstanding(services));
     row("znode_count", &counts.znodes);
     row("watch_count", &clients.watches);
@@ -213,12 +214,11 @@ fn mntr(services: &Services) -> String {
     row("approximate_data_size", &counts.data_bytes);
     row("global_sessions", &sessions);
     row("local_sessions", &0);
-    let up = clock::now().saturating_duration_since(services.started);
-    row("uptime", &up.as_millis());
-    if let Some(open) = open_files() {
+    row("uptime", &services.uptime().as_millis());
+    if let Some(open) = process::open_files() {
         row("open_file_descriptor_count", &open);
     }
-    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+    if let Some(most) = process::most_open_files() {
         row("max_file_descriptor_count", &most);
     }
     if status.role == Role::Leader {
@@ -247,10 +247,6 @@ fn mntr(services: &Services) -> String {
     row("raft_commit_index", &status.committed);
     row("raft_applied_index", &status.applied);
     out
-}
-
-fn open_files() -> Option<usize> {
-    std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
 }
 
 fn wchs(services: &Services) -> String {

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -37,7 +37,7 @@ pub struct Services {
     /// Where requests go.
     pub door: FrontDoor,
     /// What `mntr` and `srvr` tell.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// For the words that show settings, and the frame limit.
     pub config: Config,
     clients: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
@@ -58,12 +58,22 @@ impl Services {
     /// Shared by all connections of a node.
     pub fn new(door: FrontDoor, config: Config) -> Arc<Self> {
         Arc::new(Self {
+            metrics: Arc::clone(door.metrics()),
             door,
-            metrics: Metrics::default(),
             config,
             clients: Mutex::new(BTreeMap::new()),
             started: clock::now(),
         })
+    }
+
+    /// Connections with a session that speak ZooKeeper's protocol.
+    pub fn connections(&self) -> usize {
+        self.clients.lock().len()
+    }
+
+    /// How long this node has run.
+    pub fn uptime(&self) -> Duration {
+        clock::now().saturating_duration_since(self.started)
     }
 
     fn clients(&self) -> Vec<Arc<ClientInfo>> {

@@ -1,7 +1,6 @@
 //! What waits to be written to one client: answers and events, in the order in which they arose.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -10,6 +9,7 @@ use zweig_proto::zk::op::ClientInfo;
 
 use super::dispatch::Shape;
 use crate::limits;
+use crate::metrics::Asked;
 use crate::request::{Answer, Closed, EventSink, Response};
 use crate::state_machine::{OpError, Reply};
 use crate::watch::Event;
@@ -26,8 +26,8 @@ pub enum Item {
         shape: Shape,
         /// What came of the request.
         answer: Answer,
-        /// When the request came in.
-        received: Instant,
+        /// The request, for those who count.
+        asked: Asked,
         /// Its place among the connection's requests; given back once this has been written.
         _permit: OwnedSemaphorePermit,
     },
@@ -192,8 +192,9 @@ mod tests {
 
     use super::super::encode;
     use super::*;
-    use crate::clock;
-    use crate::request::ReadReply;
+    use crate::metrics::Metrics;
+    use crate::request::{ReadReply, Request};
+    use crate::state_machine::Op;
     use crate::tree::{Acl, AuthId, Stat, Zxid};
 
     fn reply(shape: Shape, response: Response) -> Item {
@@ -205,7 +206,7 @@ mod tests {
                 zxid: Zxid(1),
                 result: Ok(response),
             },
-            received: clock::now(),
+            asked: Metrics::default().asked(&Request::Write(Op::Sync)),
             _permit: room.try_acquire_owned().expect("room"),
         }
     }
