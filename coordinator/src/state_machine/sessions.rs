@@ -96,7 +96,8 @@ impl<S: Store> StateMachine<S> {
         if !(mutants::is(Mutant::ExpiryOfAnyAttach) && change == SessionChange::Expired) {
             self.admit(id, attach)?;
         }
-        let mut draft = Draft::new(&mut self.store, &mut self.meta, now, id, &[]);
+        let draft = Draft::new(&mut self.store, &mut self.meta, now, id, &[]);
+        let mut draft = draft.because(&change);
         if !(mutants::is(Mutant::EphemeralsLeft) && change == SessionChange::Closed) {
             draft.delete_ephemerals()?;
         }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::Failure;
 use super::apply::{Moment, limits_part};
 use super::command::{Create, Op};
-use super::outcome::{Change, OpError, Reply};
+use super::outcome::{Change, OpError, Reply, SessionChange};
 use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
 use crate::storage::{Meta, ReplicatedLimits, Store, StoreError};
 use crate::tree::{
-    Acl, AclList, AuthId, ChildNumbers, Mutation, Node, Transaction, Zxid, acl, digest, path,
+    Acl, AclList, AuthId, Cause, ChildNumbers, Mutation, Node, Transaction, Zxid, acl, digest, path,
 };
 use bytes::Bytes;
 
@@ -23,6 +23,7 @@ pub(super) struct Draft<'a, S> {
     meta: &'a mut Meta,
     now: Moment,
     session: SessionId,
+    cause: Cause,
     auth: &'a [AuthId],
     mutations: Vec<Mutation>,
     /// Beside each mutation the ACL of the parent whose list of children it changed.
@@ -42,10 +43,21 @@ impl<'a, S: Store> Draft<'a, S> {
             meta,
             now,
             session,
+            cause: Cause::Asked,
             auth,
             mutations: Vec::new(),
             parent_acls: Vec::new(),
         }
+    }
+
+    /// It is made because its session ends.
+    pub fn because(mut self, change: &SessionChange) -> Self {
+        self.cause = match change {
+            SessionChange::Closed => Cause::SessionClosed,
+            SessionChange::Expired => Cause::SessionExpired,
+            SessionChange::Opened(_) | SessionChange::Attached(_) => Cause::Asked,
+        };
+        self
     }
 
     /// Ends the transaction: its mutations go into the history, and are told as changes.
@@ -63,6 +75,8 @@ impl<'a, S: Store> Draft<'a, S> {
         self.store.push_history(Transaction {
             zxid,
             time_ms,
+            session: self.session,
+            cause: self.cause,
             mutations: self.mutations,
         });
         changes

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::node::{ChildNumbers, Node};
 use super::stat::Zxid;
+use crate::session::SessionId;
 
 /// One change of one znode. Creations and deletions change the parent's numbers too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,18 @@ impl Mutation {
     }
 }
 
+/// Why a transaction was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// A client asked for it; for containers without children the leader.
+    #[default]
+    Asked,
+    /// The session's client closed it.
+    SessionClosed,
+    /// The session was silent for too long.
+    SessionExpired,
+}
+
 /// Everything that one write transaction did to the tree, in order; never empty in history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
@@ -64,6 +77,10 @@ pub struct Transaction {
     pub zxid: Zxid,
     /// The leader's clock, milliseconds since 1970.
     pub time_ms: i64,
+    /// On whose behalf; [`SessionId::NONE`] for nobody's.
+    pub session: SessionId,
+    /// Why.
+    pub cause: Cause,
     /// What it did.
     pub mutations: Vec<Mutation>,
 }
@@ -82,6 +99,6 @@ impl Transaction {
                     }
                 }
         };
-        24 + self.mutations.iter().map(size).sum::<usize>()
+        33 + self.mutations.iter().map(size).sum::<usize>()
     }
 }

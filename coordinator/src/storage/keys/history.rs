@@ -1,6 +1,7 @@
 //! A transaction in the history: its key is its zxid, i64 big-endian.
 //!
-//! Value, version 1: u8 version, i64 time_ms, u32 count, then the mutations:
+//! Value, version 2: u8 version, i64 time_ms, i64 session, u8 cause (0 asked, 1 session closed, 2 session expired), u32 count,
+//! then the mutations; version 1, without session and cause, is still read:
 //! ```text
 //! 1 created   str path, znode, parent's numbers before (i64 pzxid, i32 creates, i32 count)
 //! 2 data      str path, znode before, znode after
@@ -13,9 +14,11 @@ use bytes::{BufMut, Bytes};
 
 use super::node;
 use crate::octets::{DecodeError, Reader, put_bytes, put_count};
-use crate::tree::{ChildNumbers, Mutation, Transaction, Zxid};
+use crate::session::SessionId;
+use crate::tree::{Cause, ChildNumbers, Mutation, Transaction, Zxid};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const WITHOUT_SESSION: u8 = 1;
 const CREATED: u8 = 1;
 const DATA: u8 = 2;
 const ACL: u8 = 3;
@@ -31,6 +34,12 @@ pub fn encode(transaction: &Transaction) -> Vec<u8> {
     let mut out = Vec::with_capacity(transaction.size_bytes());
     out.put_u8(VERSION);
     out.put_i64(transaction.time_ms);
+    out.put_i64(transaction.session.0);
+    out.put_u8(match transaction.cause {
+        Cause::Asked => 0,
+        Cause::SessionClosed => 1,
+        Cause::SessionExpired => 2,
+    });
     put_count(&mut out, transaction.mutations.len());
     for mutation in &transaction.mutations {
         put_mutation(&mut out, mutation);
@@ -44,16 +53,21 @@ pub fn decode(key: Bytes, value: Bytes) -> Result<Transaction, DecodeError> {
     let zxid = Zxid(reader.i64("history key")?);
     reader.end()?;
     let mut reader = Reader::new(value);
-    match reader.u8("history version")? {
-        VERSION => {}
-        value => {
-            return Err(DecodeError::Unknown {
-                field: "history version",
-                value: value.into(),
-            });
-        }
+    let version = reader.u8("history version")?;
+    if !(WITHOUT_SESSION..=VERSION).contains(&version) {
+        return Err(DecodeError::Unknown {
+            field: "history version",
+            value: version.into(),
+        });
     }
     let time_ms = reader.i64("history time")?;
+    let (session, cause) = match version {
+        WITHOUT_SESSION => Default::default(),
+        _ => (
+            SessionId(reader.i64("history session")?),
+            read_cause(&mut reader)?,
+        ),
+    };
     let count = reader.count("mutations", 5)?;
     let mut mutations = Vec::new();
     for _ in 0..count {
@@ -63,7 +77,23 @@ pub fn decode(key: Bytes, value: Bytes) -> Result<Transaction, DecodeError> {
     Ok(Transaction {
         zxid,
         time_ms,
+        session,
+        cause,
         mutations,
+    })
+}
+
+fn read_cause(reader: &mut Reader) -> Result<Cause, DecodeError> {
+    Ok(match reader.u8("history cause")? {
+        0 => Cause::Asked,
+        1 => Cause::SessionClosed,
+        2 => Cause::SessionExpired,
+        value => {
+            return Err(DecodeError::Unknown {
+                field: "history cause",
+                value: value.into(),
+            });
+        }
     })
 }
 
@@ -147,7 +177,6 @@ mod tests {
     use super::super::hex;
     use super::super::node::tests::any_node;
     use super::*;
-    use crate::session::SessionId;
     use crate::tree::{Acl, Node};
 
     fn any_mutation() -> impl Strategy<Value = Mutation> {
@@ -214,11 +243,13 @@ mod tests {
         let transaction = Transaction {
             zxid: Zxid(9),
             time_ms: 8,
+            session: SessionId(7),
+            cause: Cause::SessionExpired,
             mutations,
         };
         let (image, parent) = (hex(&image), "00000000000000030000000400000005");
         let expected = format!(
-            "01000000000000000800000004\
+            "02000000000000000800000000000000070200000004\
              01000000022f61{image}{parent}02000000022f61{image}{image}\
              03000000022f61{image}{image}04000000022f61{image}{parent}"
         );
@@ -226,12 +257,30 @@ mod tests {
         assert_eq!(hex(&key(Zxid(9))), "0000000000000009");
     }
 
+    #[test]
+    fn what_was_written_before_sessions_were_is_read() {
+        let written = [1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0];
+        let read = decode(
+            Bytes::copy_from_slice(&key(Zxid(9))),
+            Bytes::copy_from_slice(&written),
+        );
+        let expected = Transaction {
+            zxid: Zxid(9),
+            time_ms: 8,
+            session: SessionId::NONE,
+            cause: Cause::Asked,
+            mutations: Vec::new(),
+        };
+        assert_eq!(read, Ok(expected));
+    }
+
     proptest! {
         #[test]
         fn reads_back_equal(
-            zxid in 1..i64::MAX, time_ms: i64, mutations in proptest::collection::vec(any_mutation(), 0..4),
+            zxid in 1..i64::MAX, time_ms: i64, session: i64, cause in 0..3_usize, mutations in proptest::collection::vec(any_mutation(), 0..4),
         ) {
-            let transaction = Transaction { zxid: Zxid(zxid), time_ms, mutations };
+            let cause = [Cause::Asked, Cause::SessionClosed, Cause::SessionExpired][cause];
+            let transaction = Transaction { zxid: Zxid(zxid), time_ms, session: SessionId(session), cause, mutations };
             let key = Bytes::copy_from_slice(&key(transaction.zxid));
             prop_assert_eq!(decode(key, encode(&transaction).into()), Ok(transaction));
         }
