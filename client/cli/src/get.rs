@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, stdout};
 
 use serde::Serialize;
-use zweig_client::ensemble::Stat;
+use zweig_client::ensemble::{Error, Stat};
 
 use crate::context::Context;
+use crate::history::{image_at, zxid};
 use crate::output::JsonData;
 
 /// Arguments of `zweig get`.
@@ -16,6 +17,9 @@ pub struct Args {
     /// Ask the quorum first, so that nothing acknowledged before is missing.
     #[arg(short, long)]
     linearizable: bool,
+    /// As it was right behind this transaction, if that is kept (`zweig history` lists them).
+    #[arg(long, value_name = "ZXID", value_parser = zxid, conflicts_with = "linearizable")]
+    at: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +36,14 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let path = args.path.clone();
     let (data, stat) = context
         .with_session(|ensemble| async move {
+            if args.at.is_some() {
+                let image = image_at(&ensemble, &args.path, args.at).await?;
+                let image = image.ok_or_else(|| Error::NoNode(args.path.clone()))?;
+                return match image.readable {
+                    true => Ok((image.data, image.stat)),
+                    false => Err(Error::NoAuth(args.path).into()),
+                };
+            }
             Ok(match args.linearizable {
                 true => ensemble.get_linearizable(&args.path).await?,
                 false => ensemble.get(&args.path).await?,

@@ -17,6 +17,7 @@ mod ensemble;
 mod failure;
 mod get;
 mod group;
+mod history;
 mod kafka;
 mod ls;
 mod manual;
@@ -73,6 +74,10 @@ enum Command {
     Delete(delete::Args),
     /// Print the changes of a znode, or of everything below it, as they happen.
     Watch(watch::Args),
+    /// What happened to a znode: when, by whom, what it was before.
+    History(history::Args),
+    /// How a znode's data differs between two transactions.
+    Diff(history::DiffArgs),
     /// The coordinators themselves.
     Ensemble(ensemble::Args),
     /// Create, list, describe and delete topics.
@@ -116,6 +121,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Set(args) => context.tool(|c| set::run(c, args)),
         Command::Delete(args) => context.tool(|c| delete::run(c, args)),
         Command::Watch(args) => context.tool(|c| watch::run(c, args)),
+        Command::History(args) => context.tool(|c| history::run(c, args)),
+        Command::Diff(args) => context.tool(|c| history::diff(c, args)),
         Command::Ensemble(args) => context.tool(|c| ensemble::run(c, args)),
         Command::Topic(args) => context.tool(|c| topic::run(c, args)),
         Command::Produce(args) => context.tool(|c| produce::run(c, args)),

@@ -10,6 +10,7 @@ use zweig_client::kafka::admin::NewTopic;
 use zweig_client::kafka::client::{PartitionMetadata, TopicMetadata};
 
 use crate::context::Context;
+use crate::history::explain;
 use crate::kafka::{Brokers, failed};
 use crate::output::{Cell, Table, Tone, cell};
 
@@ -43,6 +44,8 @@ enum Command {
         /// Its name; all topics if none is given.
         topic: Option<String>,
     },
+    /// Why a partition has this leader, since when, and what happened before.
+    Explain(explain::Args),
     /// Delete a topic and its records.
     #[command(after_help = "Example:\n  zweig topic delete orders")]
     Delete {
@@ -101,6 +104,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         Command::Create(create) => run_create(&context, &admin, create).await,
         Command::List { internal } => list(&context, &admin, internal).await,
         Command::Describe { topic } => describe(&context, &admin, topic).await,
+        Command::Explain(args) => explain::run(context, args).await,
         Command::Delete { topic } => {
             admin.delete_topic(&topic).await.map_err(|e| failed(&e))?;
             said(&context, "deleted", &topic)

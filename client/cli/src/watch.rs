@@ -4,6 +4,7 @@ use serde::Serialize;
 use zweig_client::ensemble::{ChangeKind, Error, Stat, WatchItem};
 
 use crate::context::Context;
+use crate::history::zxid;
 use crate::output::{JsonData, Output, Tone, note, preview};
 use crate::signals::Signals;
 
@@ -25,17 +26,6 @@ pub struct Args {
     /// End after this many changes.
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-}
-
-fn zxid(text: &str) -> Result<i64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hex) => i64::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    match parsed {
-        Ok(zxid) if zxid > 0 => Ok(zxid),
-        _ => Err("not a transaction number above 0".into()),
-    }
 }
 
 #[derive(Serialize)]
@@ -125,16 +115,4 @@ pub fn print(output: Output, item: &WatchItem) -> anyhow::Result<()> {
     });
     output.line(&format!("{zxid}  {kind}  {path}{data}"))?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::zxid;
-
-    #[test]
-    fn a_zxid_is_written_as_it_is_printed() {
-        assert_eq!(zxid("0x10"), Ok(16));
-        assert_eq!(zxid("16"), Ok(16));
-        assert!(zxid("0").is_err() && zxid("-1").is_err() && zxid("x").is_err());
-    }
 }

@@ -19,6 +19,7 @@ mod connection;
 pub mod election;
 mod error;
 mod flight;
+mod history;
 mod keeper;
 mod node;
 mod options;
@@ -41,6 +42,7 @@ use zweig_proto::grpc::session_response::Response;
 
 pub use crate::clock::boot_time;
 pub use error::{ConnectError, Error, MultiError};
+pub use history::{Cause, History, Image, PastChange};
 pub use node::{Acl, Batch, CreateMode, Created, Permissions, Stat, WriteOp, WriteResult};
 pub use options::{Auth, Credentials, Options};
 pub use session::SessionState;
@@ -434,6 +436,27 @@ impl Ensemble {
         };
         let options = self.handle.options();
         Ok(watch::follow(options, self.chroot.clone(), request))
+    }
+
+    /// What happened to a znode, with `recursive` to everything below it, as far as the ensemble keeps that (an hour, half a
+    /// gigabyte): the transactions behind `after`, up to `up_to`; 0 and 0: all. Asked of the node that serves the session.
+    ///
+    /// # Errors
+    /// `BadArguments` for a malformed path; `Unavailable` if that node does not answer, or cuts what is asked for meanwhile.
+    pub async fn history(
+        &self,
+        path: &str,
+        recursive: bool,
+        (after, up_to): (i64, i64),
+    ) -> Result<History, Error> {
+        let request = proto::HistoryRequest {
+            path: self.chroot.full(path)?,
+            recursive,
+            after_zxid: after,
+            up_to_zxid: up_to,
+            auth: wire::auth_out(&self.handle.options().auth),
+        };
+        History::ask(&self.endpoint(), request, self.chroot.clone()).await
     }
 
     async fn write_one(&self, op: WriteOp) -> Result<WriteResult, Error> {

@@ -288,13 +288,7 @@ impl Follower {
     }
 
     fn change(&self, change: proto::Change) -> Result<WatchItem, Error> {
-        use proto::change::Kind;
-        let kind = match change.kind() {
-            Kind::Created => ChangeKind::Created,
-            Kind::Data => ChangeKind::Data,
-            Kind::Deleted => ChangeKind::Deleted,
-            Kind::Acl => ChangeKind::Acl,
-        };
+        let kind = wire::change_kind(change.kind());
         let node = change
             .node
             .ok_or_else(|| Error::Protocol("a change without its node".into()))?;

@@ -8,6 +8,7 @@ use super::chroot::Chroot;
 use super::error::{Error, MultiError};
 use super::node::{Acl, Created, Permissions, Stat, WriteOp, WriteResult};
 use super::options::Auth;
+use super::watch::ChangeKind;
 
 /// Any version, on the wire.
 const ANY_VERSION: i32 = -1;
@@ -56,6 +57,16 @@ pub(super) fn acl_in(acl: Vec<proto::Acl>) -> Vec<Acl> {
             }
         })
         .collect()
+}
+
+pub(super) fn change_kind(kind: proto::change::Kind) -> ChangeKind {
+    use proto::change::Kind;
+    match kind {
+        Kind::Created => ChangeKind::Created,
+        Kind::Data => ChangeKind::Data,
+        Kind::Deleted => ChangeKind::Deleted,
+        Kind::Acl => ChangeKind::Acl,
+    }
 }
 
 pub(super) fn auth_out(auth: &[Auth]) -> Vec<proto::AuthId> {

@@ -137,6 +137,8 @@ mod tests {
         Arc::new(Transaction {
             zxid: Zxid(zxid),
             time_ms,
+            session: crate::session::SessionId(1),
+            cause: crate::tree::Cause::Asked,
             mutations: Vec::new(),
         })
     }

@@ -13,4 +13,4 @@ pub mod transaction;
 pub use acl::{Acl, AclList, AuthId};
 pub use node::{ChildNumbers, Node};
 pub use stat::{Stat, Zxid};
-pub use transaction::{Mutation, Transaction};
+pub use transaction::{Cause, Mutation, Transaction};

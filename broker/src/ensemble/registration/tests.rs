@@ -69,7 +69,10 @@ async fn an_ensemble_that_takes_nothing_for_a_while_is_waited_for() {
     // Somebody else's id is nothing that waiting mends.
     let other = settled(&ensemble).await;
     let taken = patiently(|| registrar.register(other.clone(), 1, None)).await;
-    assert!(matches!(taken, Err(RegistrationError::IdTaken { id: 1, .. })));
+    assert!(matches!(
+        taken,
+        Err(RegistrationError::IdTaken { id: 1, .. })
+    ));
 }
 
 #[tokio::test]

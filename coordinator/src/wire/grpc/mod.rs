@@ -2,6 +2,7 @@
 //!
 //! - [`session`]: one stream per session; decodes, queues at the front door, answers in order.
 //! - [`watch`]: a subtree as of a zxid, then every change after it.
+//! - [`history`]: what happened to a znode, as far as that is kept.
 //! - [`status`]: what this node knows of itself and of the ensemble.
 //! - [`values`]: messages to values and back; [`codes`]: errors to codes, nowhere else.
 //!
@@ -13,6 +14,7 @@
 mod codes;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod history;
 pub mod session;
 mod status;
 mod values;
@@ -103,6 +105,7 @@ struct Service {
 #[tonic::async_trait]
 impl Ensemble for Service {
     type SessionStream = ReceiverStream<Result<proto::SessionResponse, Status>>;
+    type HistoryStream = ReceiverStream<Result<proto::HistoryResponse, Status>>;
     type WatchStream = ReceiverStream<Result<proto::WatchResponse, Status>>;
 
     async fn session(
@@ -122,6 +125,14 @@ impl Ensemble for Service {
         let shutdown = self.shutdown.clone();
         let changes = watch::start(self.door.clone(), request.into_inner(), shutdown)?;
         Ok(Response::new(changes))
+    }
+
+    async fn history(
+        &self,
+        request: Request<proto::HistoryRequest>,
+    ) -> Result<Response<Self::HistoryStream>, Status> {
+        let past = history::start(self.door.clone(), request.into_inner())?;
+        Ok(Response::new(past))
     }
 
     async fn status(

@@ -112,7 +112,10 @@ pub fn serve(
 }
 
 /// A stream's credentials are checked like a session's.
-fn authenticated(door: &FrontDoor, claims: &[proto::AuthId]) -> Result<Arc<[AuthId]>, Status> {
+pub(super) fn authenticated(
+    door: &FrontDoor,
+    claims: &[proto::AuthId],
+) -> Result<Arc<[AuthId]>, Status> {
     struct Deaf;
     impl EventSink for Deaf {
         fn event(&self, _: Event) {}

@@ -198,6 +198,7 @@ impl Service {
 
 #[tonic::async_trait]
 impl Ensemble for Service {
+    type HistoryStream = ReceiverStream<Result<proto::HistoryResponse, Status>>;
     type SessionStream = ReceiverStream<Result<proto::SessionResponse, Status>>;
     type WatchStream = ReceiverStream<Result<proto::WatchResponse, Status>>;
 
@@ -219,6 +220,13 @@ impl Ensemble for Service {
         let served = self.clone().serve_watch(request.into_inner(), out);
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(served));
         Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn history(
+        &self,
+        _: Request<proto::HistoryRequest>,
+    ) -> Result<Response<Self::HistoryStream>, Status> {
+        Err(Status::unimplemented("this ensemble keeps no history"))
     }
 
     async fn status(

@@ -1,0 +1,103 @@
+//! `zweig diff`: what a znode's data was and what it became.
+
+use serde::Serialize;
+use similar::{ChangeTag, TextDiff};
+
+use super::{image_at, zxid};
+use crate::context::Context;
+use crate::failure::{Code, Failure};
+use crate::output::{JsonData, Tone};
+
+/// Arguments of `zweig diff`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  zweig diff /controller --from 0x1a3")]
+pub struct Args {
+    /// The znode.
+    path: String,
+    /// As it was right behind this transaction.
+    #[arg(long, value_name = "ZXID", value_parser = zxid)]
+    from: i64,
+    /// As it was right behind this one; as it is now if not given.
+    #[arg(long, value_name = "ZXID", value_parser = zxid)]
+    to: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Side {
+    zxid: Option<i64>,
+    exists: bool,
+    version: Option<i32>,
+    #[serde(flatten)]
+    data: JsonData,
+}
+
+impl Side {
+    /// Text, line by line; JSON on one line is spread out.
+    fn text(&self) -> String {
+        let whole = match (&self.data.data, &self.data.data_base64) {
+            (Some(text), _) => text.clone(),
+            (None, Some(base64)) => format!("(base64) {base64}"),
+            (None, None) => String::new(),
+        };
+        let json = serde_json::from_str::<serde_json::Value>(&whole).ok();
+        let spread = json.filter(|value| value.is_object() || value.is_array());
+        let mut text = spread
+            .and_then(|value| serde_json::to_string_pretty(&value).ok())
+            .unwrap_or(whole);
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text
+    }
+
+    fn name(&self) -> String {
+        let at = self
+            .zxid
+            .map_or("now".to_owned(), |zxid| format!("{zxid:#x}"));
+        match self.version {
+            Some(version) => format!("{at} (version {version})"),
+            None => format!("{at} (there was none)"),
+        }
+    }
+}
+
+/// Prints the lines that went and those that came.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
+    let output = context.output();
+    let (from, to) = context
+        .with_session(|ensemble| async move {
+            let mut sides = Vec::new();
+            for at in [Some(args.from), args.to] {
+                let image = image_at(&ensemble, &args.path, at).await?;
+                sides.push(Side {
+                    zxid: at,
+                    exists: image.is_some(),
+                    version: image.as_ref().map(|image| image.stat.version),
+                    data: image.and_then(|image| image.data).as_deref().into(),
+                });
+            }
+            let to = sides.pop();
+            let from = sides.pop();
+            from.zip(to)
+                .ok_or_else(|| Failure::error(Code::Failed, "nothing to compare"))
+        })
+        .await?;
+    let differ = from.exists != to.exists || from.data != to.data;
+    if output.is_json() {
+        output.json(&serde_json::json!({ "differ": differ, "from": from, "to": to }))?;
+    } else {
+        output.line(&output.paint(Tone::Faint, &format!("--- {}", from.name())))?;
+        output.line(&output.paint(Tone::Faint, &format!("+++ {}", to.name())))?;
+        let (before, after) = (from.text(), to.text());
+        for change in TextDiff::from_lines(&before, &after).iter_all_changes() {
+            let (sign, tone) = match change.tag() {
+                ChangeTag::Delete => ('-', Tone::Bad),
+                ChangeTag::Insert => ('+', Tone::Good),
+                ChangeTag::Equal => (' ', Tone::Plain),
+            };
+            let line = change.value().trim_end_matches('\n');
+            output.line(&output.paint(tone, &format!("{sign}{line}")))?;
+        }
+    }
+    Ok(())
+}
