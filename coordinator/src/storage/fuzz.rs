@@ -125,7 +125,7 @@ pub(crate) fn stored_seeds() -> Vec<Vec<u8>> {
     let transaction = Transaction {
         zxid: Zxid(7),
         time_ms: 5,
-        session: crate::session::SessionId(6),
+        session: SessionId(6),
         cause: crate::tree::Cause::Asked,
         mutations: vec![
             Mutation::Created {
