@@ -252,14 +252,9 @@ impl Started {
             intact = intact.is_some(), "registered"
         );
         let metadata = Arc::new(MetadataCache::default());
-        let seed = clock::since_boot().subsec_nanos();
-        let cluster = Cluster::new(
-            broker_id,
-            registered,
-            metadata.clone(),
-            config.clone(),
-            u64::from(seed),
-        );
+        let seed = u64::from(clock::since_boot().subsec_nanos());
+        let (seen, settings) = (metadata.clone(), config.clone());
+        let cluster = Cluster::new(broker_id, registered, seen, settings, seed);
         let supervisor = Supervisor {
             ports,
             registrar,

@@ -173,7 +173,8 @@ fn a_byte_order_mark_is_refused() {
 fn metrics_are_served_where_they_are_asked_for() {
     let at = |value: &str| {
         let config = load(LEAST, &[("metrics.listener", value)]).expect("config");
-        let listener = config.metrics_listener.clone().map(|at| (at.host, at.port));
+        let listener = config.metrics_listener.as_ref();
+        let listener = listener.map(|at| (at.host.clone(), at.port));
         (listener, config.warnings().len())
     };
     let host = |host: &str, port| (Some((host.to_owned(), port)), 0);

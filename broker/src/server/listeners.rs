@@ -113,8 +113,7 @@ pub(super) fn serve(
     bound: Vec<Bound>,
     net: &NetConfig,
     services: &Arc<Services>,
-    tracker: &TaskTracker,
-    stop: &CancellationToken,
+    (tracker, stop): (&TaskTracker, &CancellationToken),
 ) {
     for Bound { listener, socket } in bound {
         let config = ListenerConfig {

@@ -110,13 +110,8 @@ impl Running {
             groups,
             producer_ids: ProducerIds::default(),
         });
-        listeners::serve(
-            bound,
-            &config.net,
-            &services,
-            &running.net,
-            &running.net_stop,
-        );
+        let until = (&running.net, &running.net_stop);
+        listeners::serve(bound, &config.net, &services, until);
         running.serve_metrics(metrics, services);
         tracing::info!(broker_id = running.cluster.broker_id(), "serving");
         Ok(running)

@@ -37,6 +37,7 @@ impl Scrape {
             .map(|partition| (partition.led(), partition))
             .collect();
         replicated(&mut page, &self.services, &partitions);
+        leaderships(&mut page, metrics);
         logs(&mut page, &partitions);
         controller(&mut page, &self.services);
         groups(&mut page, &self.services);
@@ -213,8 +214,7 @@ type Partitions = [(Option<Led>, Arc<Partition>)];
 
 fn replicated(page: &mut Page, services: &Services, partitions: &Partitions) {
     let led = || partitions.iter().filter_map(|(led, _)| *led);
-    let (replicas, metrics) = (&services.replicas, services.replicas.metrics());
-    let offline = replicas.offline_count();
+    let offline = services.replicas.offline_count();
     let under = led().filter(|led| led.in_sync < led.replicas).count();
     let under_min = led().filter(|led| led.in_sync < led.min_in_sync).count();
     let at_min = led().filter(|led| led.in_sync == led.min_in_sync).count();
@@ -253,6 +253,14 @@ fn replicated(page: &mut Page, services: &Services, partitions: &Partitions) {
     for (name, help, value) in gauges {
         page.gauge(name, help, value);
     }
+    page.gauge(
+        "zweig_broker_follower_lag_records",
+        "Of the partitions it leads: records that the follower which is most behind lacks.",
+        led().map(|led| led.most_behind).max().unwrap_or(0),
+    );
+}
+
+fn leaderships(page: &mut Page, metrics: &Metrics) {
     let counters = [
         (
             "kafka_server_replicamanager_isrshrinks_total",
@@ -278,11 +286,6 @@ fn replicated(page: &mut Page, services: &Services, partitions: &Partitions) {
     for (name, help, counter) in counters {
         page.counter(name, help, counter.get());
     }
-    page.gauge(
-        "zweig_broker_follower_lag_records",
-        "Of the partitions it leads: records that the follower which is most behind lacks.",
-        led().map(|led| led.most_behind).max().unwrap_or(0),
-    );
 }
 
 /// One line per partition and family.
