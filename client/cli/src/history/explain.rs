@@ -201,10 +201,10 @@ fn step(
 
 /// How a broker went, if it was away at that moment.
 fn gone(broker: i32, zxid: i64, registrations: &[Registration]) -> Option<String> {
-    let before = registrations
+    let mut before = registrations
         .iter()
         .filter(|one| one.broker == broker && one.zxid <= zxid);
-    let last = before.last()?;
+    let last = before.next_back()?;
     let how = match last.gone? {
         Cause::SessionExpired => "died or could not be reached: its session expired",
         Cause::SessionClosed | Cause::Asked => "stopped: it closed its session",

@@ -77,12 +77,14 @@ impl Node {
         let patience_ms = RELUCTANT_TIMEOUTS * self.core.election_ms();
         let patient = self.known.is_some() || now_ms < self.leaderless_since_ms + patience_ms;
         self.core.set_reluctant(self.short.own && patient);
-        if self.short.own && self.led_term.is_some() && now_ms >= self.short.hand_over_at_ms {
-            if let Some(to) = self.successor_with_space() {
-                self.short.hand_over_at_ms = now_ms + HAND_OVER_MS;
-                tracing::info!(to, "this leader's disk is nearly full: it hands over");
-                self.core.handle(Input::Transfer(to));
-            }
+        if self.short.own
+            && self.led_term.is_some()
+            && now_ms >= self.short.hand_over_at_ms
+            && let Some(to) = self.successor_with_space()
+        {
+            self.short.hand_over_at_ms = now_ms + HAND_OVER_MS;
+            tracing::info!(to, "this leader's disk is nearly full: it hands over");
+            self.core.handle(Input::Transfer(to));
         }
     }
 
