@@ -4,7 +4,8 @@ usage: idempotent_producer.py TOPIC PARTITIONS PROGRESS STOP
 
 Sends 0, 1, 2, ... to each partition, at most 200 unanswered at a time, until the file STOP exists. Every 100 ms it
 writes the number of acknowledged records to PROGRESS. At the end it prints, as JSON, the acknowledged records:
-{"partition": [[number, offset], ...]}. A record that was given up is an error.
+{"partition": [[number, offset], ...]}. A record that was given up is an error. The offset is null where librdkafka does not know
+it: when a later batch is acknowledged, it takes those before it, whose answers were lost, for acknowledged too.
 """
 
 import json

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{PARTITIONS, Site, TOPIC};
+use super::{Acknowledged, PARTITIONS, Site, TOPIC};
 
 /// Sessions of kazoo.
 const CLIENTS: usize = 4;
@@ -179,8 +179,8 @@ impl Records {
         text.trim().parse().unwrap_or(0)
     }
 
-    /// By partition: the numbers acknowledged, with their offsets.
-    pub fn finish(self) -> BTreeMap<usize, Vec<(u64, i64)>> {
+    /// By partition, what was acknowledged.
+    pub fn finish(self) -> Acknowledged {
         fs::write(self.folder.join("stop"), "").expect("the stop file");
         let output = self.child.end(&self.folder);
         serde_json::from_slice(&output.stdout).expect("what it acknowledged, as JSON")
@@ -226,7 +226,7 @@ impl Group {
     }
 
     /// Until they have read all of these; how many they have read and committed of each partition.
-    pub fn finish(self, acknowledged: &BTreeMap<usize, Vec<(u64, i64)>>) -> String {
+    pub fn finish(self, acknowledged: &Acknowledged) -> String {
         let counts: BTreeMap<_, _> = acknowledged
             .iter()
             .map(|(partition, records)| (partition, records.len()))

@@ -15,6 +15,7 @@
 pub mod drivers;
 pub mod verdict;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,14 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const PARTITIONS: usize = 3;
 /// Its name.
 pub const TOPIC: &str = "numbers";
+
+/// By partition: the numbers acknowledged, with their offsets where the producer was told.
+pub type Acknowledged = BTreeMap<usize, Vec<(u64, Option<i64>)>>;
+
+/// Whether what is stored is what was acknowledged, where that was said to be.
+pub fn agree(stored: &(u64, i64), said: &(u64, Option<i64>)) -> bool {
+    stored.0 == said.0 && said.1.is_none_or(|offset| offset == stored.1)
+}
 
 /// The clock of the clients' histories.
 pub fn monotonic_ns() -> u64 {

@@ -7,7 +7,7 @@ use zweig_client::history::linearizable::{Span, Verdict, check};
 use zweig_client::history::session::{Seen, never_back};
 use zweig_client::history::znode::{Asked, Call, Outcome, Znode};
 
-use super::{Site, TOPIC};
+use super::{Acknowledged, Site, TOPIC, agree};
 
 /// Placements that the search may try for one znode.
 const BOUND: u64 = 20_000_000;
@@ -245,8 +245,8 @@ pub fn same_tree_everywhere(cluster: &impl Site) {
     }
 }
 
-/// Every acknowledged record is there, where it was said to be; each number once, in order.
-pub fn records(cluster: &impl Site, acknowledged: &BTreeMap<usize, Vec<(u64, i64)>>) -> usize {
+/// Every acknowledged record is there, where it was said to be if that was said; each number once, in order.
+pub fn records(cluster: &impl Site, acknowledged: &Acknowledged) -> usize {
     let mut kept = 0;
     for (&partition, acknowledged) in acknowledged {
         // A leader elected a moment ago may not know yet how far records are acknowledged.
@@ -266,7 +266,7 @@ pub fn records(cluster: &impl Site, acknowledged: &BTreeMap<usize, Vec<(u64, i64
         let wrong = stored
             .iter()
             .zip(acknowledged)
-            .find(|(stored, said)| stored != said);
+            .find(|(stored, said)| !agree(stored, said));
         if wrong.is_some() || stored.len() != acknowledged.len() {
             cluster.fail(&format!(
                 "partition {partition}: {} were acknowledged, the last as {:?}; {} are stored, the last as {:?}; \
