@@ -133,6 +133,9 @@ impl Spans {
 mod tests {
     use super::*;
 
+    /// Of a transaction without mutations.
+    const EMPTY: u64 = 33;
+
     fn transaction(zxid: i64, time_ms: i64) -> Arc<Transaction> {
         Arc::new(Transaction {
             zxid: Zxid(zxid),
@@ -167,13 +170,13 @@ mod tests {
                 first: Zxid(3),
                 last: Zxid(5),
                 time_ms: 100,
-                bytes: 48,
+                bytes: 2 * EMPTY,
             },
             Span {
                 first: Zxid(6),
                 last: Zxid(6),
                 time_ms: SPAN_MS,
-                bytes: 24,
+                bytes: EMPTY,
             },
         ];
         assert_eq!((step.changed.as_slice(), step.floor), (&expected[..], None));
@@ -184,7 +187,7 @@ mod tests {
                 first: Zxid(6),
                 last: Zxid(7),
                 time_ms: SPAN_MS + 1,
-                bytes: 48
+                bytes: 2 * EMPTY
             }]
         );
     }
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_old_end_is_cut_by_size() {
-        let mut spans = spans(i64::MAX, 50);
+        let mut spans = spans(i64::MAX, 2 * EMPTY + 2);
         let step = spans.take_in(&[
             transaction(1, 0),
             transaction(2, 20_000),
