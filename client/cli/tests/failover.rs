@@ -6,6 +6,19 @@ mod support;
 use support::numbers::{CATCHING_UP, Producer, TOPIC, all_in_sync};
 use support::{Cluster, PATIENCE, Role, wait_until};
 
+fn a_leader_dies_and_comes_back(cluster: &mut Cluster, producer: &Producer) {
+    let leader = cluster.any_leader_of(TOPIC, 0);
+    cluster.kill(Role::Broker(leader));
+    wait_until("partition 0 has another leader", PATIENCE, || {
+        cluster.leader_of(TOPIC, 0).is_some_and(|id| id != leader)
+    });
+    producer.wait_for_progress("after a partition's leader died");
+    cluster.start_process(Role::Broker(leader));
+    wait_until("the former leader is in sync again", CATCHING_UP, || {
+        all_in_sync(cluster)
+    });
+}
+
 /// Its connections close with it, so nobody waits for its session's timeout.
 #[test]
 fn a_broker_that_was_killed_is_missed_before_its_session_would_end() {
@@ -17,16 +30,7 @@ fn a_broker_that_was_killed_is_missed_before_its_session_would_end() {
     let mut cluster = Cluster::start_prepared((3, zoo), (3, properties), |_, _| {});
     let producer = Producer::start(&cluster);
     producer.wait_for_progress("before any fault");
-    let leader = cluster.any_leader_of(TOPIC, 0);
-    cluster.kill(Role::Broker(leader));
-    wait_until("partition 0 has another leader", PATIENCE, || {
-        cluster.leader_of(TOPIC, 0).is_some_and(|id| id != leader)
-    });
-    producer.wait_for_progress("after a partition's leader died");
-    cluster.start_process(Role::Broker(leader));
-    wait_until("the former leader is in sync again", CATCHING_UP, || {
-        all_in_sync(&cluster)
-    });
+    a_leader_dies_and_comes_back(&mut cluster, &producer);
     producer.finish(&cluster);
 }
 
@@ -54,16 +58,7 @@ fn no_acknowledged_record_is_lost_doubled_or_out_of_order() {
         || all_in_sync(&cluster),
     );
 
-    let leader = cluster.any_leader_of(TOPIC, 0);
-    cluster.kill(Role::Broker(leader));
-    wait_until("partition 0 has another leader", PATIENCE, || {
-        cluster.leader_of(TOPIC, 0).is_some_and(|id| id != leader)
-    });
-    producer.wait_for_progress("after a partition's leader died");
-    cluster.start_process(Role::Broker(leader));
-    wait_until("the former leader is in sync again", CATCHING_UP, || {
-        all_in_sync(&cluster)
-    });
+    a_leader_dies_and_comes_back(&mut cluster, &producer);
     producer.wait_for_progress("after everything is back");
 
     producer.finish(&cluster);
