@@ -172,3 +172,37 @@ impl Handle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Renewed at 10 s, with a timeout of 9 s.
+    fn vitals(disconnected_since: Option<Duration>) -> Vitals {
+        Vitals {
+            credentials: Credentials {
+                session: 1,
+                password: [0; 16],
+            },
+            timeout: 9 * SECOND,
+            endpoint: String::new(),
+            last_renewal_sent: clock::now(),
+            last_renewal_sent_boot_time: 10 * SECOND,
+            disconnected_since,
+        }
+    }
+
+    #[test]
+    fn a_session_is_in_doubt_behind_two_thirds_of_either_timeout() {
+        let connected = vitals(None);
+        assert!(!connected.in_doubt(16 * SECOND, Some(SECOND)));
+        assert!(connected.in_doubt(17 * SECOND, Some(SECOND)));
+        let broken = vitals(Some(11 * SECOND));
+        let soon = Some(3 * SECOND);
+        assert!(!broken.in_doubt(13 * SECOND, soon));
+        assert!(broken.in_doubt(14 * SECOND, soon));
+        assert!(!broken.in_doubt(14 * SECOND, None), "none was asked for");
+    }
+}
