@@ -8,6 +8,7 @@ mod check;
 mod crashes;
 mod found;
 mod full;
+mod holes;
 mod model;
 mod world;
 
