@@ -68,7 +68,7 @@ impl Group {
             _ => leaving.member_id.clone(),
         };
         self.validate(&id, leaving.instance_id.as_deref())?;
-        self.remove_and_rebalance(&id, now, config, out);
+        self.remove_and_rebalance(&id, "a member left", now, config, out);
         Ok(())
     }
 }

@@ -226,7 +226,8 @@ impl Group {
         };
         if rejoin {
             self.update(&id, &request, ticket, out);
-            self.maybe_prepare_rebalance(now, config, out);
+            let why = "a member asks for one, or for other topics";
+            self.maybe_prepare_rebalance(why, now, config, out);
         } else {
             self.touch(&id, now);
             out.push(Effect::Joined(ticket, self.joined(&id)));
@@ -262,7 +263,7 @@ impl Group {
         if let Some(rebalance) = &mut self.rebalance {
             rebalance.member_added = true;
         }
-        self.maybe_prepare_rebalance(now, config, out);
+        self.maybe_prepare_rebalance("a member joined", now, config, out);
     }
 
     /// A member joins again with what it now asks for. A join it already had here is answered.
@@ -312,7 +313,8 @@ impl Group {
                 });
             }
             GroupState::Stable | GroupState::CompletingRebalance => {
-                self.maybe_prepare_rebalance(now, config, out);
+                let why = "a static member is back and asks for something else";
+                self.maybe_prepare_rebalance(why, now, config, out);
             }
             GroupState::PreparingRebalance | GroupState::Empty | GroupState::Dead => {}
         }

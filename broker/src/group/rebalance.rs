@@ -29,9 +29,10 @@ pub struct InitialDelay {
 }
 
 impl Group {
-    /// Begins a rebalance where the state allows one.
+    /// Begins a rebalance where the state allows one; `why` is for the log.
     pub(super) fn maybe_prepare_rebalance(
         &mut self,
+        why: &str,
         now: Now,
         config: &GroupConfig,
         out: &mut Vec<Effect>,
@@ -57,6 +58,8 @@ impl Group {
             }),
             member_added: false,
         });
+        let (group, generation, members) = (&self.id, self.generation, self.members.len());
+        tracing::info!(group, generation, members, why, "a group rebalances");
         self.move_to(GroupState::PreparingRebalance, now);
         if initial && step_ms == 0 {
             self.rebalance_deadline(now, config, out);
@@ -131,6 +134,11 @@ impl Group {
         self.generation += 1;
         if self.members.is_empty() {
             self.protocol = None;
+            tracing::info!(
+                group = self.id,
+                generation = self.generation,
+                "a group is empty: no member is left"
+            );
             self.move_to(GroupState::Empty, now);
             out.push(Effect::Append {
                 records: vec![self.to_record()],
@@ -170,10 +178,11 @@ impl Group {
         }
     }
 
-    /// Removes a member and lets the others take over what it had.
+    /// Removes a member and lets the others take over what it had; `why` is for the log.
     pub(super) fn remove_and_rebalance(
         &mut self,
         id: &str,
+        why: &str,
         now: Now,
         config: &GroupConfig,
         out: &mut Vec<Effect>,
@@ -181,9 +190,10 @@ impl Group {
         if !self.remove(id, out) {
             return;
         }
+        tracing::info!(group = self.id, member = id, why, "a member is gone");
         match self.state() {
             GroupState::Stable | GroupState::CompletingRebalance => {
-                self.maybe_prepare_rebalance(now, config, out);
+                self.maybe_prepare_rebalance(why, now, config, out);
                 self.maybe_complete_join(now, out);
             }
             GroupState::PreparingRebalance => self.maybe_complete_join(now, out),
@@ -205,7 +215,8 @@ impl Group {
             .map(|m| m.id.clone())
             .collect();
         for id in silent {
-            self.remove_and_rebalance(&id, now, config, out);
+            let why = "a member was silent for as long as its session timeout";
+            self.remove_and_rebalance(&id, why, now, config, out);
         }
         if self.sync_deadline_ms.is_some_and(|at| at <= now.mono_ms) {
             self.expire_syncs(now, config, out);
@@ -234,7 +245,8 @@ impl Group {
         for id in owing {
             self.remove(&id, out);
         }
-        self.maybe_prepare_rebalance(now, config, out);
+        let why = "members never asked for their assignment";
+        self.maybe_prepare_rebalance(why, now, config, out);
         self.maybe_complete_join(now, out);
     }
 

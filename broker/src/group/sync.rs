@@ -127,7 +127,7 @@ impl Group {
         }
         if let Err(failure) = result {
             self.refuse_syncs(failure.as_error(), out);
-            self.maybe_prepare_rebalance(now, config, out);
+            self.maybe_prepare_rebalance("the assignment could not be stored", now, config, out);
             return;
         }
         for (id, assignment) in assignments {
@@ -135,6 +135,13 @@ impl Group {
                 member.assignment = assignment;
             }
         }
+        let (group, members) = (&self.id, self.members.len());
+        tracing::info!(
+            group,
+            generation,
+            members,
+            "a group is stable: everyone has an assignment"
+        );
         self.move_to(GroupState::Stable, now);
         let waiting: Vec<(String, Ticket)> = self
             .members
