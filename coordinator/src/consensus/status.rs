@@ -51,3 +51,38 @@ pub struct Status {
     /// Everyone.
     pub members: Vec<MemberStatus>,
 }
+
+impl Status {
+    /// One line for each change of who leads, as this node sees it.
+    pub fn say_leading(&self, before: &Self) {
+        if (self.term, self.leader, self.role) == (before.term, before.leader, before.role) {
+            return;
+        }
+        let (term, former) = (self.term, before.leader);
+        match (self.role, self.leader) {
+            (Role::Leader, _) => {
+                tracing::info!(term, former, "this node leads: most voted for it");
+            }
+            (_, Some(leader)) if before.leader == Some(leader) && before.term == term => {}
+            (_, Some(leader)) => tracing::info!(term, former, leader, "this node follows a leader"),
+            (Role::Candidate, None) => {
+                let cause = "its connection ended, or it was silent";
+                tracing::info!(
+                    term,
+                    former,
+                    cause,
+                    "no leader: this node stands for election"
+                );
+            }
+            (_, None) if before.role == Role::Leader => {
+                let cause = "most do not answer, or another node stands in a higher term";
+                tracing::warn!(term, cause, "this node leads no longer");
+            }
+            (_, None) if former.is_some() => {
+                let cause = "its connection ended, or another node stands in a higher term";
+                tracing::info!(term, former, cause, "no leader is known");
+            }
+            (_, None) => {}
+        }
+    }
+}

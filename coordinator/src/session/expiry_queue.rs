@@ -138,6 +138,12 @@ impl ExpiryQueue {
         live.deadline = deadline;
     }
 
+    /// Whether its client is known to have ended the connection.
+    pub fn has_left(&self, session: SessionId) -> bool {
+        let live = self.sessions.get(&session);
+        live.is_some_and(|live| live.left_ticks.is_some())
+    }
+
     /// This node leads from now on: everyone gets the full timeout, but for those known to have left.
     pub fn arm(&mut self, now: u64) {
         self.armed = true;

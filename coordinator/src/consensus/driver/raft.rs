@@ -431,11 +431,13 @@ impl RaftThread {
         let core = self.node.core();
         let news = {
             let last = publish.borrow();
-            (last.term, last.leader, last.role) != (core.term(), core.leader(), core.role())
+            let leader = core.leader().map(server_of);
+            (last.term, last.leader, last.role) != (core.term(), leader, core.role())
         };
         if news || now >= *next {
             *next = now + STATUS_PERIOD;
             let status = self.node.status();
+            status.say_leading(&publish.borrow());
             publish.send_if_modified(|last| {
                 let changed = **last != status;
                 if changed {

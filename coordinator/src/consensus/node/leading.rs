@@ -135,6 +135,12 @@ impl Node {
 
     pub(super) fn expire_sessions(&mut self) {
         for (session, attach) in self.expiry.due(self.ticks) {
+            let cause = if self.expiry.has_left(session) {
+                "its client ended the connection and did not come back"
+            } else {
+                "nothing was heard of its client for as long as its timeout"
+            };
+            tracing::info!(session = %format_args!("{:#x}", session.0), cause, "a session expires");
             let command = Command {
                 // Not forwarded in a later term: its leader gives everyone the full timeout.
                 origin: Origin::default(),
