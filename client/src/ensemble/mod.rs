@@ -46,7 +46,7 @@ pub use history::{Cause, History, Image, PastChange};
 pub use node::{Acl, Batch, CreateMode, Created, Permissions, Stat, WriteOp, WriteResult};
 pub use options::{Auth, Credentials, Options};
 pub use session::SessionState;
-pub use status::{Member, Status, status};
+pub use status::{Disk, Member, Status, status};
 pub use watch::{ChangeKind, WatchItem, WatchStream};
 
 use chroot::Chroot;

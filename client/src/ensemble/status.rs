@@ -37,6 +37,21 @@ pub struct Status {
     pub version: String,
     /// Everyone in the ensemble.
     pub members: Vec<Member>,
+    /// Its clock, in milliseconds since 1970; `None` from a node too old to say.
+    pub time_ms: Option<i64>,
+    /// The disks under its folders, as far as it can tell.
+    pub disks: Vec<Disk>,
+}
+
+/// A disk under a folder of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// The folder.
+    pub folder: String,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes there are.
+    pub bytes: u64,
 }
 
 /// One member as the asked node sees it.
@@ -93,6 +108,16 @@ fn from_wire(status: proto::StatusResponse) -> Status {
         znodes: status.znodes,
         version: status.version,
         members: status.members.into_iter().map(member).collect(),
+        time_ms: (status.time_ms > 0).then_some(status.time_ms),
+        disks: status.disks.into_iter().map(disk).collect(),
+    }
+}
+
+fn disk(disk: proto::Disk) -> Disk {
+    Disk {
+        folder: disk.folder,
+        free_bytes: disk.free_bytes,
+        bytes: disk.bytes,
     }
 }
 

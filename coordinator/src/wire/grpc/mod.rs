@@ -67,6 +67,7 @@ pub fn serve(
     let service = Service {
         door,
         addresses: status::addresses(config),
+        disks: status::Disks::new(config),
         shutdown: shutdown.clone(),
     };
     run(service, incoming, shutdown)
@@ -99,6 +100,7 @@ async fn run(service: Service, incoming: mpsc::Receiver<Rewound>, shutdown: Canc
 struct Service {
     door: FrontDoor,
     addresses: status::Addresses,
+    disks: status::Disks,
     shutdown: CancellationToken,
 }
 
@@ -139,6 +141,11 @@ impl Ensemble for Service {
         &self,
         _: Request<proto::StatusRequest>,
     ) -> Result<Response<proto::StatusResponse>, Status> {
-        Ok(Response::new(status::of(&self.door, &self.addresses)))
+        let disks = self.disks.look().await;
+        Ok(Response::new(status::of(
+            &self.door,
+            &self.addresses,
+            disks,
+        )))
     }
 }

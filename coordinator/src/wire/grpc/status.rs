@@ -1,9 +1,14 @@
 //! What this node knows of itself and of the ensemble; asks for no quorum.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use zweig_proto::grpc as proto;
 
+use crate::clock::wall_clock_ms;
 use crate::config::Config;
 use crate::consensus::Role;
 use crate::request::FrontDoor;
@@ -34,8 +39,60 @@ pub(super) fn addresses(config: &Config) -> Addresses {
     addresses
 }
 
+/// How long a disk may take to tell its size; one that hangs is left out.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The disks under a node's data.
+#[derive(Clone)]
+pub(super) struct Disks {
+    folders: Vec<PathBuf>,
+    /// One look at a time: a disk that hangs costs one thread, however often somebody asks.
+    looking: Arc<Semaphore>,
+}
+
+impl Disks {
+    /// Of the folders that the configuration names.
+    pub(super) fn new(config: &Config) -> Self {
+        let mut folders = vec![config.data_dir.clone(), config.data_log_dir.clone()];
+        folders.dedup();
+        Self {
+            folders,
+            looking: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Their sizes; none of them while one hangs.
+    pub(super) async fn look(&self) -> Vec<proto::Disk> {
+        let looked = async {
+            let permit = Arc::clone(&self.looking).acquire_owned().await.ok()?;
+            let folders = self.folders.clone();
+            let disks = tokio::task::spawn_blocking(move || {
+                let disks = folders.iter().filter_map(|folder| disk(folder)).collect();
+                drop(permit);
+                disks
+            });
+            disks.await.ok()
+        };
+        let looked = tokio::time::timeout(DISK_PATIENCE, looked).await;
+        looked.ok().flatten().unwrap_or_default()
+    }
+}
+
+fn disk(folder: &Path) -> Option<proto::Disk> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some(proto::Disk {
+        folder: folder.display().to_string(),
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
+}
+
 /// The status now.
-pub(super) fn of(door: &FrontDoor, addresses: &Addresses) -> proto::StatusResponse {
+pub(super) fn of(
+    door: &FrontDoor,
+    addresses: &Addresses,
+    disks: Vec<proto::Disk>,
+) -> proto::StatusResponse {
     let status = door.status();
     let (applied, znodes, sessions) = door.read(|state| {
         (
@@ -76,5 +133,7 @@ pub(super) fn of(door: &FrontDoor, addresses: &Addresses) -> proto::StatusRespon
         znodes,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         members: status.members.iter().map(member).collect(),
+        time_ms: wall_clock_ms(),
+        disks,
     }
 }
