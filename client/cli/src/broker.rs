@@ -9,7 +9,10 @@ use crate::role::{self, RoleArgs, Workers};
 
 /// Arguments of `zweig broker`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  zweig broker --config server.properties\n  zweig broker --set broker.id=1 --set log.dirs=data/kafka --set zookeeper.connect=127.0.0.1:2181"
+)]
 pub struct Args {
     /// `server.properties`, with Kafka's keys.
     #[command(flatten)]
@@ -29,14 +32,10 @@ pub fn run(context: Context, args: Args) -> anyhow::Result<()> {
     if let Some(Command::List(args)) = args.command {
         return context.tool(|c| brokers::run(c, args));
     }
-    let RoleArgs {
-        config,
-        set,
-        parent,
-    } = args.role;
-    let config = Config::load(config.as_deref(), &set);
+    let role = args.role;
+    let config = Config::load(role.config.as_deref(), &role.set);
     let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
-    role::run(parent, Workers::All, |shutdown| {
+    role::run(&role, Workers::All, |shutdown| {
         Box::pin(zweig_broker::run(config, shutdown))
     })
 }

@@ -53,8 +53,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         })
         .collect();
     let output = context.output();
-    if output.is_json() {
-        return Ok(output.json(&listed)?);
+    if output.for_programs() {
+        return Ok(output.document(&listed)?);
     }
     let mut table = Table::new(["BROKER", "ADDRESS", "RACK", "LEADS", "REPLICAS", "ROLE"]);
     for broker in listed {

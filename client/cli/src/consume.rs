@@ -10,13 +10,14 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use zweig_client::kafka::client::TopicMetadata;
 use zweig_client::kafka::consumer::{ConsumedRecord, GroupOptions, Position, TopicPartition};
-use zweig_client::kafka::{Client, Consumer, ConsumerOptions, ErrorCode};
+use zweig_client::kafka::{Admin, Client, Consumer, ConsumerOptions, ErrorCode};
 
 use crate::clock::{elapsed, now};
 use crate::context::Context;
 use crate::failure::{Code, Failure};
 use crate::kafka::{Brokers, failed, unescape};
 use crate::signals::Signals;
+use crate::suggest::about_topic;
 
 /// How long to wait for records before looking whether to end.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -136,7 +137,7 @@ async fn find_topic(
             patience
         };
         if !error.retriable() || elapsed(begun) >= most {
-            return Err(failed(&error));
+            return Err(about_topic(&Admin::new(client.clone()), &error, name).await);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -167,7 +168,7 @@ async fn print_records(
     ends: &BTreeMap<TopicPartition, i64>,
 ) -> anyhow::Result<()> {
     let format = Format::parse(&args.format);
-    let json = context.output().is_json();
+    let output = context.output();
     let mut left = args.max_messages.unwrap_or(u64::MAX);
     let mut text = Vec::new();
     let mut signals = Signals::with_reader()?;
@@ -180,12 +181,12 @@ async fn print_records(
         text.clear();
         for record in records.map_err(|e| failed(&e))? {
             left -= 1;
-            if json {
-                serde_json::to_writer(&mut text, &to_json(&record))?;
+            if output.for_programs() {
+                text.extend(output.rendered(&to_json(&record))?.into_bytes());
             } else {
                 format.write(&record, &mut text);
+                text.push(b'\n');
             }
-            text.push(b'\n');
         }
         let mut out = stdout().lock();
         out.write_all(&text)?;

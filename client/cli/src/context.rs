@@ -5,11 +5,12 @@ use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use zweig_client::ensemble::{Auth, Ensemble, Error, Options};
 
 use crate::output::{Color, Format, Output};
+use crate::suggest::about_znode;
 
 /// How long the closing of the session may hold up the end of a command.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -43,7 +44,7 @@ pub struct Context {
     #[arg(default_value_t = 10, value_name = "SECONDS")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
-    /// For people, or for programs: JSON, one document per line where several are printed.
+    /// For people, or for programs: JSON (one document per line) or YAML (each document begun by `---`).
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// When to colour; `auto`: on a terminal, unless NO_COLOR is set.
@@ -51,7 +52,8 @@ pub struct Context {
     color: Color,
 }
 
-fn auth(text: &str) -> Result<Auth, String> {
+/// Reads `digest:user:password`.
+pub fn auth(text: &str) -> Result<Auth, String> {
     match text.split_once(':') {
         Some(("digest", id)) if id.contains(':') => Ok(Auth {
             scheme: "digest".to_owned(),
@@ -103,13 +105,11 @@ impl Context {
     {
         let chroot = self.options()?.chroot;
         let ensemble = self.connect().await?;
-        let done = work(ensemble.clone()).await;
-        if tokio::time::timeout(FAREWELL, ensemble.close())
-            .await
-            .is_err()
-        {
-            tracing::debug!("the session was not closed and ends by its timeout");
-        }
+        let done = match work(ensemble.clone()).await {
+            Err(failed) if chroot.is_empty() => Err(about_znode(&ensemble, failed).await),
+            done => done,
+        };
+        farewell(ensemble).await;
         match done {
             Err(failed) if !chroot.is_empty() && names_a_path(&failed) => {
                 Err(failed.context(format!("below {chroot}, the chroot of --server")))
@@ -138,6 +138,14 @@ impl Context {
     }
 }
 
+/// Closes a session, without being held up by that for long.
+pub async fn farewell(ensemble: Ensemble) {
+    let closed = tokio::time::timeout(FAREWELL, ensemble.close()).await;
+    if closed.is_err() {
+        tracing::debug!("the session was not closed and ends by its timeout");
+    }
+}
+
 fn names_a_path(failed: &anyhow::Error) -> bool {
     matches!(
         failed.downcast_ref(),
@@ -145,12 +153,28 @@ fn names_a_path(failed: &anyhow::Error) -> bool {
     )
 }
 
-/// Sends the log to standard error; `RUST_LOG` says what of it, else `default`.
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    // No doc lines: `--help` would give each a line.
+    Human,
+    Json,
+}
+
+/// Sends the log to standard error, for people; `RUST_LOG` says what of it, else `default`.
 pub fn log(default: &str) {
+    log_as(LogFormat::Human, default);
+}
+
+/// As [`log`], in a format.
+pub fn log_as(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
-        .init();
+        .with_writer(stderr);
+    match format {
+        LogFormat::Human => log.with_ansi(stderr().is_terminal()).init(),
+        // Its fields beside time, level and target, where programs that collect logs look for them.
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }

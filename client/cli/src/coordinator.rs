@@ -8,7 +8,10 @@ use crate::role::{self, RoleArgs, Workers};
 
 /// Arguments of `zweig coordinator`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  zweig coordinator --config zoo.cfg\n  zweig coordinator --set dataDir=data/zk --set clientPort=2181"
+)]
 pub struct Args {
     /// `zoo.cfg`, with ZooKeeper's keys.
     #[command(flatten)]
@@ -33,7 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let config = config(&args.role, args.myid)?;
     zweig_coordinator::exit_on_panic();
-    role::run(args.role.parent, Workers::Half, |shutdown| {
+    role::run(&args.role, Workers::Half, |shutdown| {
         zweig_coordinator::run(config, shutdown)
     })
 }

@@ -11,6 +11,7 @@ use crate::role::RoleArgs;
 
 /// Arguments of `zweig coordinator wipe`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  zweig coordinator wipe --config zoo.cfg")]
 pub struct Args {
     /// The `zoo.cfg` of the node, as it is started with.
     #[command(flatten)]

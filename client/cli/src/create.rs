@@ -7,11 +7,15 @@ use bytes::Bytes;
 use zweig_client::ensemble::{Acl, CreateMode, Ensemble, Error, Permissions, SessionState};
 
 use crate::context::Context;
+use crate::failure::Failure;
 use crate::output::{Output, Tone};
 use crate::signals::Signals;
 
 /// Arguments of `zweig create`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  zweig create --parents /app/config '{\"workers\":4}'\n  zweig create --ephemeral --sequential /app/member-"
+)]
 pub struct Args {
     /// The znode. With --sequential a number is appended.
     path: String,
@@ -33,7 +37,7 @@ pub struct Args {
 }
 
 /// As ZooKeeper's shell has it; what follows the last colon are the permissions.
-fn acl(text: &str) -> Result<Acl, String> {
+pub fn acl(text: &str) -> Result<Acl, String> {
     let (who, letters) = text
         .rsplit_once(':')
         .ok_or("write it as scheme:id:permissions")?;
@@ -76,10 +80,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             }
             let created = ensemble
                 .create_with_acl(&args.path, data, mode, args.acl)
-                .await?;
+                .await
+                .map_err(parents_missing)?;
             let signals = Signals::listen()?;
-            if output.is_json() {
-                output.json(&created)?;
+            if output.for_programs() {
+                output.document(&created)?;
             } else {
                 output.line(&created.path)?;
             }
@@ -89,6 +94,18 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             Ok(())
         })
         .await
+}
+
+fn parents_missing(error: Error) -> anyhow::Error {
+    let missing = matches!(error, Error::NoNode(_));
+    let failure = anyhow::Error::from(error);
+    match missing {
+        true => {
+            let hint = "Its parent does not exist; --parents creates what is missing.";
+            Failure::of(&failure).with_hint(hint).into()
+        }
+        false => failure,
+    }
 }
 
 /// Keeps the session until somebody interrupts, or the ensemble ends it.

@@ -7,6 +7,7 @@ use crate::failure::{Code, Failure};
 
 /// Arguments of `zweig delete`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  zweig delete --recursive /app")]
 pub struct Args {
     /// The znode.
     path: String,
@@ -40,8 +41,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             Ok(1)
         })
         .await?;
-    if output.is_json() {
-        output.json(&Answer { path, deleted })?;
+    if output.for_programs() {
+        output.document(&Answer { path, deleted })?;
     } else if deleted == 1 {
         output.line(&format!("deleted {path}"))?;
     } else {

@@ -24,6 +24,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Each node's role, position and clients, asked of the nodes one by one; needs no quorum.
+    #[command(after_help = "Example:\n  zweig ensemble status")]
     Status,
 }
 
@@ -59,8 +60,8 @@ async fn show_status(context: Context) -> anyhow::Result<()> {
     let output = context.output();
     let patience = PATIENCE.min(context.patience());
     let rows = ask_all(context.options()?.endpoints, patience).await;
-    if output.is_json() {
-        output.json(&rows)?;
+    if output.for_programs() {
+        output.document(&rows)?;
     } else {
         show(output, &rows)?;
     }

@@ -1,5 +1,6 @@
 //! How the program ends: an exit code that a script can act on, and one line that says why.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
@@ -39,6 +40,22 @@ pub enum Code {
     NotAllowed = 7,
 }
 
+impl Code {
+    /// The code that a process of this program ended with.
+    pub fn of_process(code: i32) -> Self {
+        let all = [
+            Self::Usage,
+            Self::NotFound,
+            Self::Conflict,
+            Self::Unavailable,
+            Self::OutcomeUnknown,
+            Self::NotAllowed,
+        ];
+        let same = |one: &Self| *one as i32 == code;
+        all.into_iter().find(same).unwrap_or(Self::Failed)
+    }
+}
+
 /// A failure that chooses its exit code.
 #[derive(Debug, Error)]
 #[error("{message}")]
@@ -48,7 +65,7 @@ pub struct Failure {
     /// What is told.
     pub message: String,
     /// What to do about it, on a line of its own.
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
 }
 
 impl Failure {
@@ -60,6 +77,19 @@ impl Failure {
             hint: None,
         }
         .into()
+    }
+
+    /// One that has been told already: only its exit code is left to give.
+    pub fn told(code: Code) -> anyhow::Error {
+        Self::error(code, "")
+    }
+
+    /// The same, with what to do about it.
+    pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// What an error comes to: its exit code, everything it says, and what to do about it.
@@ -107,34 +137,51 @@ pub fn report(failed: &anyhow::Error) -> ExitCode {
         hint,
     } = Failure::of(failed);
     // There is nobody left to tell if this fails too.
-    let _ = writeln!(stderr(), "{label}: {message}");
+    if !message.is_empty() {
+        let _ = writeln!(stderr(), "{label}: {message}");
+    }
     if let Some(hint) = hint {
         let _ = writeln!(stderr(), "{hint}");
     }
     ExitCode::from(code as u8)
 }
 
+const NO_NODE: &str = "Is a coordinator's client port there, and do most coordinators run? --server or \
+    ZWEIG_SERVER says where to look; `zweig dev` starts a cluster.";
+
 /// What somebody who sees this error for the first time would do next.
-fn hint(failed: &anyhow::Error) -> Option<&'static str> {
-    const NO_NODE: &str = "Is a coordinator's client port there, and do most coordinators run? --server or \
-        ZWEIG_SERVER says where to look; `zweig dev` starts a cluster.";
-    const UNKNOWN: &str = "It may have been done: look before trying again.";
-    const NOT_ALLOWED: &str = "--auth digest:user:password says who you are.";
+fn hint(failed: &anyhow::Error) -> Option<Cow<'static, str>> {
     for cause in failed.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return failure.hint;
+            return failure.hint.clone();
         }
-        match cause.downcast_ref::<Error>() {
-            Some(Error::Unavailable(_) | Error::NotDone(_)) => return Some(NO_NODE),
-            Some(Error::OutcomeUnknown(_)) => return Some(UNKNOWN),
-            Some(Error::NoAuth(_)) => return Some(NOT_ALLOWED),
-            _ => {}
+        if let Some(hint) = cause.downcast_ref().and_then(about) {
+            return Some(hint.into());
         }
         if let Some(ConnectError::Unavailable { .. }) = cause.downcast_ref() {
-            return Some(NO_NODE);
+            return Some(NO_NODE.into());
         }
     }
     None
+}
+
+fn about(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::Unavailable(_) | Error::NotDone(_) => NO_NODE,
+        Error::OutcomeUnknown(_) => "It may have been done: look before trying again.",
+        Error::NoAuth(_) => "--auth digest:user:password says who you are.",
+        Error::NodeExists(_) => {
+            "`zweig set` replaces its data, `zweig stat` shows since when it is there."
+        }
+        Error::NotEmpty(_) => "`zweig delete --recursive` deletes what is below it too.",
+        Error::BadVersion { .. } => {
+            "Somebody changed it meanwhile: `zweig history` shows who and what."
+        }
+        Error::NoSpace(_) => {
+            "Coordinators' disks are nearly full: deleting is still possible, and ends it."
+        }
+        _ => return None,
+    })
 }
 
 fn code_of(failed: &anyhow::Error) -> Code {

@@ -11,6 +11,9 @@ use crate::output::JsonData;
 
 /// Arguments of `zweig get`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  zweig get /controller\n  zweig get --linearizable /controller --output yaml"
+)]
 pub struct Args {
     /// The znode.
     path: String,
@@ -50,9 +53,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             })
         })
         .await?;
-    if output.is_json() {
+    if output.for_programs() {
         let data = data.as_deref().into();
-        output.json(&Answer { path, data, stat })?;
+        output.document(&Answer { path, data, stat })?;
         return Ok(());
     }
     let data = data.unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure};
 use crate::kafka::{Brokers, failed};
 use crate::output::{Cell, Table, Tone, cell};
+use crate::suggest::about_group;
 
 /// Arguments of `zweig group`.
 #[derive(Debug, clap::Args)]
@@ -62,6 +63,18 @@ pub struct Described {
     partitions: Vec<Read>,
 }
 
+impl Described {
+    /// How many consumers it has.
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Records that wait for it, in all partitions whose end is known.
+    pub fn lag(&self) -> i64 {
+        self.partitions.iter().filter_map(|read| read.lag).sum()
+    }
+}
+
 /// Runs the subcommand.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let admin = args.brokers.admin(context.patience());
@@ -69,10 +82,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         Command::List => list(&context, &admin).await,
         Command::Describe { group } => describe(&context, &admin, &group).await,
         Command::Delete { group } => {
-            admin.delete_group(&group).await.map_err(|e| failed(&e))?;
+            if let Err(error) = admin.delete_group(&group).await {
+                return Err(about_group(&admin, failed(&error), &group).await);
+            }
             let output = context.output();
-            if output.is_json() {
-                return Ok(output.json(&serde_json::json!({ "deleted": group }))?);
+            if output.for_programs() {
+                return Ok(output.document(&serde_json::json!({ "deleted": group }))?);
             }
             Ok(output.line(&format!("deleted group {group}"))?)
         }
@@ -82,12 +97,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
 async fn list(context: &Context, admin: &Admin) -> anyhow::Result<()> {
     let groups = admin.list_groups().await.map_err(|e| failed(&e))?;
     let output = context.output();
-    if output.is_json() {
+    if output.for_programs() {
         let groups: Vec<_> = groups
             .iter()
             .map(|g| serde_json::json!({"group": g.group, "state": g.state, "type": g.protocol_type}))
             .collect();
-        return Ok(output.json(&groups)?);
+        return Ok(output.document(&groups)?);
     }
     let mut table = Table::new(["GROUP", "STATE", "TYPE"]);
     for group in groups {
@@ -114,10 +129,8 @@ fn state_cell(state: &str) -> Cell {
 async fn describe(context: &Context, admin: &Admin, group: &str) -> anyhow::Result<()> {
     let shown = look_at(admin, group).await.map_err(|e| failed(&e))?;
     if shown.state == "Dead" && shown.partitions.is_empty() {
-        return Err(Failure::error(
-            Code::NotFound,
-            format!("there is no group {group}"),
-        ));
+        let none = Failure::error(Code::NotFound, format!("there is no group {group}"));
+        return Err(about_group(admin, none, group).await);
     }
     print(context, &shown)
 }
@@ -175,8 +188,8 @@ pub async fn look_at(admin: &Admin, group: &str) -> Result<Described, KafkaError
 
 fn print(context: &Context, group: &Described) -> anyhow::Result<()> {
     let output = context.output();
-    if output.is_json() {
-        return Ok(output.json(group)?);
+    if output.for_programs() {
+        return Ok(output.document(group)?);
     }
     let protocol = if group.protocol.is_empty() {
         "-"

@@ -60,7 +60,7 @@ pub fn failed(error: &KafkaError) -> anyhow::Error {
     Failure {
         code: code_of(error),
         message: error.to_string(),
-        hint: hint(error),
+        hint: hint(error).map(Into::into),
     }
     .into()
 }
@@ -76,6 +76,7 @@ fn hint(error: &KafkaError) -> Option<&'static str> {
         }
         KafkaError::Broker { code, .. } => match code {
             ErrorCode::UnknownTopicOrPartition => "`zweig topic list` shows the topics there are.",
+            ErrorCode::TopicAlreadyExists => "If that is as it should be, add --if-not-exists.",
             ErrorCode::GroupIdNotFound => "`zweig group list` shows the groups there are.",
             ErrorCode::NonEmptyGroup => "It has members: stop its consumers first.",
             ErrorCode::InvalidReplicationFactor => {

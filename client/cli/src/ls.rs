@@ -12,6 +12,7 @@ const AT_A_TIME: usize = 64;
 
 /// Arguments of `zweig ls`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  zweig ls -l /brokers/ids")]
 pub struct Args {
     /// The znode.
     #[arg(default_value = "/")]
@@ -54,8 +55,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         })
         .await?;
     match children {
-        None if output.is_json() => output.json(&names)?,
-        Some(children) if output.is_json() => output.json(&children)?,
+        None if output.for_programs() => output.document(&names)?,
+        Some(children) if output.for_programs() => output.document(&children)?,
         None => {
             for name in names {
                 output.line(&name)?;

@@ -13,6 +13,7 @@ mod coordinator_wipe;
 mod create;
 mod delete;
 mod dev;
+mod doctor;
 mod ensemble;
 mod failure;
 mod get;
@@ -25,8 +26,10 @@ mod output;
 mod produce;
 mod role;
 mod set;
+mod shell;
 mod signals;
 mod stat;
+mod suggest;
 mod topic;
 mod tree;
 mod watch;
@@ -74,12 +77,16 @@ enum Command {
     Delete(delete::Args),
     /// Print the changes of a znode, or of everything below it, as they happen.
     Watch(watch::Args),
+    /// Commands typed one after another in one session, with completion; those of ZooKeeper's shell too.
+    Shell(shell::Args),
     /// What happened to a znode: when, by whom, what it was before.
     History(history::Args),
     /// How a znode's data differs between two transactions.
     Diff(history::DiffArgs),
     /// The coordinators themselves.
     Ensemble(ensemble::Args),
+    /// What is wrong with a cluster, in plain words, and what to do about it.
+    Doctor(doctor::Args),
     /// Create, list, describe and delete topics.
     Topic(topic::Args),
     /// Send lines as records.
@@ -121,9 +128,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Set(args) => context.tool(|c| set::run(c, args)),
         Command::Delete(args) => context.tool(|c| delete::run(c, args)),
         Command::Watch(args) => context.tool(|c| watch::run(c, args)),
+        Command::Shell(args) => context.tool(|c| shell::run(c, args)),
         Command::History(args) => context.tool(|c| history::run(c, args)),
         Command::Diff(args) => context.tool(|c| history::diff(c, args)),
         Command::Ensemble(args) => context.tool(|c| ensemble::run(c, args)),
+        Command::Doctor(args) => context.tool(|c| doctor::run(c, args)),
         Command::Topic(args) => context.tool(|c| topic::run(c, args)),
         Command::Produce(args) => context.tool(|c| produce::run(c, args)),
         Command::Consume(args) => context.tool(|c| consume::run(c, args)),

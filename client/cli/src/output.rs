@@ -1,4 +1,4 @@
-//! Printing, for people (aligned, with colour on a terminal) and for programs (JSON).
+//! Printing, for people (aligned, with colour on a terminal) and for programs (JSON, YAML).
 //!
 //! Every function returns the error of the write: a reader that has gone away ends the program.
 
@@ -14,6 +14,7 @@ pub enum Format {
     // No doc lines: `--help` would give each a line.
     Table,
     Json,
+    Yaml,
 }
 
 /// `--color`.
@@ -75,13 +76,13 @@ impl Output {
     }
 
     /// Whether a program reads it.
-    pub fn is_json(self) -> bool {
-        self.format == Format::Json
+    pub fn for_programs(self) -> bool {
+        self.format != Format::Table
     }
 
     /// Whether a person sees it as it comes, so that it may be redrawn.
     pub fn is_screen(self) -> bool {
-        !self.is_json() && stdout().is_terminal()
+        !self.for_programs() && stdout().is_terminal()
     }
 
     /// The text in its tone's colour.
@@ -114,12 +115,24 @@ impl Output {
         out.flush()
     }
 
-    /// Prints one JSON document on one line.
+    /// One document with its line break: JSON on one line, or YAML, begun by `---` so that several can follow each other.
     ///
     /// # Errors
-    /// Of the write.
-    pub fn json(self, value: &impl Serialize) -> io::Result<()> {
-        self.line(&serde_json::to_string(value).map_err(io::Error::other)?)
+    /// If the value cannot be written so: a map whose keys are no text.
+    pub fn rendered(self, value: &impl Serialize) -> io::Result<String> {
+        let json = || serde_json::to_string(value).map_err(io::Error::other);
+        match self.format {
+            Format::Yaml => yaml(value),
+            Format::Json | Format::Table => Ok(json()? + "\n"),
+        }
+    }
+
+    /// Prints one document.
+    ///
+    /// # Errors
+    /// Of the write, and as [`Output::rendered`].
+    pub fn document(self, value: &impl Serialize) -> io::Result<()> {
+        self.bytes(self.rendered(value)?.as_bytes())
     }
 
     /// Prints a table.
@@ -129,6 +142,14 @@ impl Output {
     pub fn table(self, table: &Table) -> io::Result<()> {
         self.bytes(table.render(self).as_bytes())
     }
+}
+
+/// A YAML document, of what the value is in JSON.
+fn yaml(value: &impl Serialize) -> io::Result<String> {
+    let value = serde_json::to_value(value).map_err(io::Error::other)?;
+    let text = serde_saphyr::to_string(&value).map_err(io::Error::other)?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    Ok(format!("---\n{text}{end}"))
 }
 
 /// Tells people something beside the result, on standard error. If nobody reads that, nobody is told.
@@ -306,6 +327,23 @@ mod tests {
             }
         }
         assert_eq!(bare, table.render(plain()));
+    }
+
+    #[test]
+    fn yaml_means_what_json_means() {
+        let yaml = Output::new(Format::Yaml, Color::Never);
+        let value = serde_json::json!({ "a": ["no", "0x1f", "1e3", "", "~", "x: y", "two\nlines\n"], "n": null, "i": -1 });
+        let text = yaml.rendered(&value).expect("rendered");
+        assert!(text.starts_with("---\n") && text.ends_with('\n'), "{text}");
+        // Words that YAML would take for something else are quoted.
+        for quoted in ["no", "0x1f", "1e3", "", "~", "x: y"] {
+            let told = [format!("\"{quoted}\""), format!("'{quoted}'")];
+            assert!(
+                told.iter().any(|one| text.contains(one)),
+                "{quoted:?}: {text}"
+            );
+        }
+        assert!(text.contains("n: null") && text.contains("i: -1"), "{text}");
     }
 
     #[test]

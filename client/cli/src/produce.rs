@@ -189,9 +189,9 @@ async fn check(mut awaited: mpsc::Receiver<Delivery>) -> Option<(u64, KafkaError
 fn report(context: &Context, args: &Args, sent: Sent, begun: Instant) -> anyhow::Result<()> {
     let took = elapsed(begun);
     let output = context.output();
-    if output.is_json() {
+    if output.for_programs() {
         let seconds = took.as_secs_f64();
-        return Ok(output.json(&serde_json::json!({
+        return Ok(output.document(&serde_json::json!({
             "topic": args.topic, "records": sent.records, "bytes": sent.bytes, "seconds": seconds
         }))?);
     }

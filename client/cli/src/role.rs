@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::log;
+use crate::context::{LogFormat, log_as};
 use crate::signals::Signals;
 
 /// Options of both servers.
@@ -24,6 +24,10 @@ pub struct RoleArgs {
     /// Stop when this process, which started this one, ends, however it ends.
     #[arg(long, value_name = "PID")]
     pub parent: Option<u32>,
+    /// How the log is written to standard error: for people, or as one JSON object on each line.
+    #[arg(long, value_enum, env = "ZWEIG_LOG_FORMAT", hide_env_values = true)]
+    #[arg(default_value_t = LogFormat::Human)]
+    pub log_format: LogFormat,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -58,9 +62,9 @@ impl Workers {
 /// Runs a server until a signal asks it to stop, or it fails.
 ///
 /// # Errors
-/// Those of the server; without a process `parent`.
+/// Those of the server; when `--parent` is not the parent of this process.
 pub fn run<F, E>(
-    parent: Option<u32>,
+    args: &RoleArgs,
     workers: Workers,
     server: impl FnOnce(CancellationToken) -> F,
 ) -> anyhow::Result<()>
@@ -68,7 +72,8 @@ where
     F: Future<Output = Result<(), E>>,
     E: Into<anyhow::Error>,
 {
-    log("info");
+    log_as(args.log_format, "info");
+    let parent = args.parent;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.count())
         .enable_all()

@@ -8,6 +8,7 @@ use crate::create::data_of;
 
 /// Arguments of `zweig set`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  zweig set /app '{\"workers\":8}'\n  date | zweig set /app -")]
 pub struct Args {
     /// The znode.
     path: String,
@@ -34,8 +35,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             Ok(ensemble.set(&args.path, Some(data), args.version).await?)
         })
         .await?;
-    if output.is_json() {
-        output.json(&Answer { path, stat })?;
+    if output.for_programs() {
+        output.document(&Answer { path, stat })?;
     } else {
         output.line(&format!("{path} is at version {}", stat.version))?;
     }

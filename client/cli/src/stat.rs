@@ -8,6 +8,7 @@ use crate::output::{Output, Tone};
 
 /// Arguments of `zweig stat`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  zweig stat /controller --acl")]
 pub struct Args {
     /// The znode.
     path: String,
@@ -41,8 +42,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
             Ok(Answer { path, stat, acl })
         })
         .await?;
-    if output.is_json() {
-        output.json(&answer)?;
+    if output.for_programs() {
+        output.document(&answer)?;
         return Ok(());
     }
     print(output, &answer.stat)?;
@@ -54,7 +55,11 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(output: Output, stat: &Stat) -> anyhow::Result<()> {
+/// Prints a stat.
+///
+/// # Errors
+/// Of the write.
+pub fn print(output: Output, stat: &Stat) -> anyhow::Result<()> {
     let rows = [
         ("cZxid", format!("{:#x}", stat.czxid)),
         ("ctime", format!("{} ms", stat.ctime_ms)),
@@ -80,7 +85,7 @@ fn field(output: Output, name: &str, value: &str) -> anyhow::Result<()> {
 }
 
 /// ZooKeeper's letters: create, delete, read, write, admin.
-fn letters(permissions: Permissions) -> String {
+pub fn letters(permissions: Permissions) -> String {
     let each = [
         ('c', Permissions::CREATE),
         ('d', Permissions::DELETE),

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::history::explain;
 use crate::kafka::{Brokers, failed};
 use crate::output::{Cell, Table, Tone, cell};
+use crate::suggest::about_topic;
 
 /// Arguments of `zweig topic`.
 #[derive(Debug, clap::Args)]
@@ -106,7 +107,9 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         Command::Describe { topic } => describe(&context, &admin, topic).await,
         Command::Explain(args) => explain::run(context, args).await,
         Command::Delete { topic } => {
-            admin.delete_topic(&topic).await.map_err(|e| failed(&e))?;
+            if let Err(error) = admin.delete_topic(&topic).await {
+                return Err(about_topic(&admin, &error, &topic).await);
+            }
             said(&context, "deleted", &topic)
         }
     }
@@ -114,8 +117,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
 
 fn said(context: &Context, what: &str, topic: &str) -> anyhow::Result<()> {
     let output = context.output();
-    if output.is_json() {
-        output.json(&serde_json::json!({ what: topic }))?;
+    if output.for_programs() {
+        output.document(&serde_json::json!({ what: topic }))?;
     } else {
         output.line(&match what {
             "exists" => format!("topic {topic} exists"),
@@ -148,9 +151,9 @@ async fn list(context: &Context, admin: &Admin, internal: bool) -> anyhow::Resul
     let topics = cluster.topics.into_values().filter_map(Result::ok);
     let topics: Vec<_> = topics.filter(|t| internal || !t.internal).collect();
     let output = context.output();
-    if output.is_json() {
+    if output.for_programs() {
         let names: Vec<&str> = topics.iter().map(|t| t.name.as_str()).collect();
-        return Ok(output.json(&names)?);
+        return Ok(output.document(&names)?);
     }
     let mut table = Table::new(["TOPIC", "PARTITIONS", "REPLICAS", "UNDER-REPLICATED"]);
     for topic in &topics {
@@ -182,8 +185,11 @@ async fn describe(context: &Context, admin: &Admin, topic: Option<String>) -> an
         None => admin.describe_cluster().await,
     };
     let output = context.output();
-    for topic in cluster.map_err(|e| failed(&e))?.topics.into_values() {
-        let topic = topic.map_err(|e| failed(&e))?;
+    for (name, topic) in cluster.map_err(|e| failed(&e))?.topics {
+        let topic = match topic {
+            Ok(topic) => topic,
+            Err(error) => return Err(about_topic(admin, &error, &name).await),
+        };
         let configs = admin
             .topic_configs(&topic.name)
             .await
@@ -193,8 +199,8 @@ async fn describe(context: &Context, admin: &Admin, topic: Option<String>) -> an
             .filter(|c| c.is_topics_own)
             .map(|c| (c.name, c.value.unwrap_or_default()))
             .collect();
-        if output.is_json() {
-            output.json(&described(&topic, configs))?;
+        if output.for_programs() {
+            output.document(&described(&topic, configs))?;
             continue;
         }
         let settings: String = configs.iter().map(|(k, v)| format!("  {k}={v}")).collect();

@@ -20,6 +20,7 @@ const SHOWN: usize = 60;
 
 /// Arguments of `zweig tree`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  zweig tree /brokers --depth 3\n  zweig tree / --data --watch")]
 pub struct Args {
     /// Where to begin.
     #[arg(default_value = "/")]
@@ -189,14 +190,14 @@ impl Picture {
     }
 
     fn show(&self, output: Output, on_screen: bool) -> anyhow::Result<()> {
-        if output.is_json() {
+        if output.for_programs() {
             for (key, node) in self.shown() {
                 let data = if self.with_data {
                     node.data.as_deref()
                 } else {
                     None
                 };
-                output.json(&JsonNode {
+                output.document(&JsonNode {
                     path: format!("/{}", key.join("/")),
                     data: data.into(),
                     stat: node.stat,

@@ -13,6 +13,9 @@ const SHOWN: usize = 100;
 
 /// Arguments of `zweig watch`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  zweig watch /brokers\n  zweig watch /brokers/topics/orders --output json"
+)]
 pub struct Args {
     /// The znode, which need not exist yet.
     #[arg(default_value = "/")]
@@ -92,8 +95,8 @@ pub fn print(output: Output, item: &WatchItem) -> anyhow::Result<()> {
     else {
         return Ok(());
     };
-    if output.is_json() {
-        output.json(&Event {
+    if output.for_programs() {
+        output.document(&Event {
             zxid: *zxid,
             kind: kind_name(*kind),
             path,

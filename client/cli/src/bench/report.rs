@@ -126,8 +126,8 @@ impl Report {
     /// # Errors
     /// Of the write.
     pub fn print(&self, output: Output) -> std::io::Result<()> {
-        if output.is_json() {
-            return output.json(self);
+        if output.for_programs() {
+            return output.document(self);
         }
         for Setting { name, value } in &self.settings {
             output.line(&output.paint(Tone::Faint, &format!("{name}: {value}")))?;

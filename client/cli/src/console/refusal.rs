@@ -1,5 +1,7 @@
 //! An error as a page gets it: a status, and JSON that says what and what to do.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +16,7 @@ use crate::kafka;
 pub struct Refusal {
     status: StatusCode,
     error: String,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
@@ -32,7 +34,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    fn of(code: Code, error: String, hint: Option<&'static str>) -> Self {
+    fn of(code: Code, error: String, hint: Option<Cow<'static, str>>) -> Self {
         let status = match code {
             Code::Usage => StatusCode::BAD_REQUEST,
             Code::NotFound => StatusCode::NOT_FOUND,

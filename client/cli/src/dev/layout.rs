@@ -147,7 +147,7 @@ impl Layout {
         let mut text = format!(
             "# Written by `zweig dev`; the keys are ZooKeeper's.\n\
              tickTime=2000\ninitLimit=10\nsyncLimit=5\n\
-             dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\n\
+             dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\nmaxClientCnxns=0\n\
              metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
              metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort={}\n",
             self.coordinator_folder(node).join("data").display(),

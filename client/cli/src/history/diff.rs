@@ -83,8 +83,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         })
         .await?;
     let differ = from.exists != to.exists || from.data != to.data;
-    if output.is_json() {
-        output.json(&serde_json::json!({ "differ": differ, "from": from, "to": to }))?;
+    if output.for_programs() {
+        output.document(&serde_json::json!({ "differ": differ, "from": from, "to": to }))?;
     } else {
         output.line(&output.paint(Tone::Faint, &format!("--- {}", from.name())))?;
         output.line(&output.paint(Tone::Faint, &format!("+++ {}", to.name())))?;

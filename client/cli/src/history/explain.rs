@@ -78,8 +78,8 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         ));
     };
     let steps = steps(&kept.changes, &sessions);
-    if output.is_json() {
-        output.json(&serde_json::json!({
+    if output.for_programs() {
+        output.document(&serde_json::json!({
             "leader": state.leader, "leader_epoch": state.leader_epoch, "isr": state.isr, "steps": steps,
         }))?;
         return Ok(());

@@ -63,12 +63,12 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         .filter(|change| change.zxid > after)
         .collect();
     let skipped = wanted.len().saturating_sub(last);
-    if output.is_json() {
+    if output.for_programs() {
         let told: Vec<Told<'_>> = wanted[skipped..]
             .iter()
             .map(|change| told(change, &sessions))
             .collect();
-        output.json(&told)?;
+        output.document(&told)?;
         return Ok(());
     }
     if kept.begins_after > after {

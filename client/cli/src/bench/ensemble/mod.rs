@@ -34,6 +34,9 @@ enum Workload {
 
 /// `zweig bench ensemble …`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    zweig bench ensemble --connections 30 --pipeline 32 --mix read=90,write=10\n  \
+    zweig bench ensemble --workload sessions --seconds 5")]
 pub struct Args {
     /// What the load is made of.
     #[arg(long, value_enum, default_value_t = Workload::Operations)]

@@ -82,7 +82,7 @@ impl From<Codec> for Compression {
     zweig bench stream --workload consume --megabytes 1000\n  \
     zweig bench stream --workload end-to-end --rate 20000 --linger-ms 1 --html report.html\n  \
     zweig bench stream --workload groups --groups 50 --members 4\n  \
-    zweig bench stream --topics 100 --partitions 10 --batches-per-request 16")]
+    zweig bench stream --topics 20 --partitions 10 --batches-per-request 16")]
 pub struct Args {
     #[command(flatten)]
     brokers: Brokers,

@@ -1,0 +1,345 @@
+//! `zweig doctor`: looks at a cluster and says what is wrong with it, in plain words, and what to do.
+//!
+//! It reads and changes nothing. [`ensemble`] and [`brokers`] judge what was seen, without looking themselves; here is the looking.
+
+mod brokers;
+mod ensemble;
+mod finding;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use zweig_client::ensemble::{Ensemble, Error, status};
+use zweig_client::kafka::Admin;
+use zweig_client::kafka::client::ClusterMetadata;
+use zweig_client::kafka::connection::{Connection, ConnectionOptions};
+
+use self::brokers::{Knock, Registered};
+use self::ensemble::Probe;
+use self::finding::{Finding, Severity};
+use crate::clock::{elapsed, now, unix_ms};
+use crate::context::Context;
+use crate::ensemble::{Row, ask_all};
+use crate::failure::{Code, Failure};
+use crate::group::look_at;
+use crate::kafka::Brokers;
+use crate::output::{Cell, Output, Table, Tone, cell};
+
+/// How long one process is waited for, at most.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Times each process is asked; the best answer counts, since the others were held up by something else.
+const TRIES: usize = 3;
+
+/// Groups and topics looked at one by one, at most.
+const LOOKS: usize = 200;
+
+/// Asked of at a time.
+const AT_A_TIME: usize = 16;
+
+/// Arguments of `zweig doctor`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Ends with 1 if it finds an error or a warning, with 0 if there are at most notes.\n\n\
+    Examples:\n  zweig doctor\n  zweig doctor --all --server 127.0.0.1:2181 --bootstrap 127.0.0.1:9092\n  \
+    zweig doctor --output json"
+)]
+pub struct Args {
+    #[command(flatten)]
+    brokers: Brokers,
+    /// Print what is as it should be, too.
+    #[arg(short, long)]
+    all: bool,
+}
+
+/// Prints what is found, the worst first.
+///
+/// # Errors
+/// With [`Code::Failed`] if there is something that somebody has to do.
+pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
+    let mut found = examine(&context, &args.brokers).await?;
+    // Stable: what belongs together stays together.
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let worst = found
+        .first()
+        .map_or(Severity::Well, |finding| finding.severity);
+    let output = context.output();
+    if output.for_programs() {
+        output.document(&found)?;
+    } else {
+        let shown = found
+            .iter()
+            .filter(|f| args.all || f.severity > Severity::Well);
+        print(output, &shown.collect::<Vec<_>>(), found.len())?;
+    }
+    match found
+        .iter()
+        .filter(|f| f.severity >= Severity::Warning)
+        .count()
+    {
+        0 => Ok(()),
+        1 => Err(Failure::error(
+            Code::Failed,
+            "1 thing has to be looked after",
+        )),
+        count => Err(Failure::error(
+            Code::Failed,
+            format!(
+                "{count} things have to be looked after, the worst first{}",
+                if worst == Severity::Error {
+                    ""
+                } else {
+                    "; all works still"
+                }
+            ),
+        )),
+    }
+}
+
+fn print(output: Output, found: &[&Finding], looked_at: usize) -> anyhow::Result<()> {
+    if !found.is_empty() {
+        let mut table = Table::new(["", "ABOUT", "WHAT"]);
+        for finding in found {
+            let about: Cell = finding.about.as_str().into();
+            table.row([finding.severity.cell(), about, finding.what.as_str().into()]);
+            if let Some(advice) = &finding.advice {
+                table.row([
+                    "".into(),
+                    "".into(),
+                    cell(Tone::Faint, format!("→ {advice}")),
+                ]);
+            }
+        }
+        output.table(&table)?;
+    }
+    let worst = found.iter().map(|finding| finding.severity).max();
+    if worst.is_none_or(|worst| worst < Severity::Warning) {
+        output.line(&output.paint(Tone::Good, &format!("well: {looked_at} things looked at")))?;
+    }
+    Ok(())
+}
+
+async fn examine(context: &Context, brokers: &Brokers) -> anyhow::Result<Vec<Finding>> {
+    let patience = PATIENCE.min(context.patience());
+    let probes = probe_all(context.options()?.endpoints, patience).await;
+    let mut found = ensemble::findings(&probes);
+    let registered = match registrations(context).await {
+        Ok(registered) => registered,
+        Err(failure) => {
+            let failure = Failure::of(&failure);
+            found.push(Finding::error("ensemble", failure.message));
+            Vec::new()
+        }
+    };
+    let knocks = knock_at_all(&registered, patience).await;
+    found.extend(brokers::listeners(&registered, &knocks));
+    found.extend(examine_brokers(context, brokers, &registered, &knocks).await);
+    Ok(found)
+}
+
+/// What the brokers say, asked through one that answers.
+async fn examine_brokers(
+    context: &Context,
+    brokers: &Brokers,
+    registered: &[Registered],
+    knocks: &[Knock],
+) -> Vec<Finding> {
+    // Where they are registered wins over `--bootstrap`: that is where clients are sent.
+    let open = knocks.iter().filter(|knock| knock.answer.is_ok());
+    let mut addresses: Vec<String> = open.map(|knock| knock.address.clone()).collect();
+    if registered.is_empty() {
+        addresses = vec![brokers.bootstrap.clone()];
+    }
+    if addresses.is_empty() {
+        return vec![Finding::error(
+            "brokers",
+            "none of those that are registered answers",
+        )];
+    }
+    let client = Brokers {
+        bootstrap: addresses.join(","),
+    };
+    let admin = client.admin(PATIENCE.min(context.patience()));
+    let cluster = match admin.describe_cluster().await {
+        Ok(cluster) => cluster,
+        Err(error) if registered.is_empty() => {
+            let what = format!(
+                "none is registered, and there is none at {}: {error}",
+                brokers.bootstrap
+            );
+            return vec![Finding::error("brokers", what)];
+        }
+        Err(error) => return vec![Finding::error("brokers", error.to_string())],
+    };
+    let mut found = brokers::membership(&cluster, registered);
+    found.extend(brokers::partitions(
+        &cluster,
+        &min_isr(&admin, &cluster).await,
+    ));
+    found.extend(groups(&admin).await);
+    found
+}
+
+async fn probe_all(endpoints: Vec<String>, patience: Duration) -> Vec<Probe> {
+    let rows = ask_all(endpoints, patience).await;
+    join_all(rows.into_iter().map(|row| probe(row, patience))).await
+}
+
+/// Asks a node again, to see how fast it is and how late its clock says it is.
+async fn probe(row: Row, patience: Duration) -> Probe {
+    let mut best: Option<(f64, Option<i64>)> = None;
+    let tries = if row.status.is_some() { TRIES } else { 0 };
+    for _ in 0..tries {
+        let (begun, sent_ms) = (now(), unix_ms());
+        let Ok(answer) = status(&row.address, patience).await else {
+            continue;
+        };
+        let took = elapsed(begun);
+        let ms = took.as_secs_f64() * 1_000.0;
+        if best.is_none_or(|(least, _)| ms < least) {
+            let half = i64::try_from(took.as_millis() / 2).unwrap_or(0);
+            best = Some((ms, answer.time_ms.map(|time| time - sent_ms - half)));
+        }
+    }
+    let (ms, ahead_ms) = best.unwrap_or_default();
+    Probe { row, ms, ahead_ms }
+}
+
+/// The brokers that are registered: below the chroot of `--server` or, if there are none, one level further down.
+async fn registrations(context: &Context) -> anyhow::Result<Vec<Registered>> {
+    context
+        .with_session(|ensemble| async move {
+            let mut prefixes = vec![String::new()];
+            while let Some(prefix) = prefixes.pop() {
+                let found = registered_below(&ensemble, &prefix).await?;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+                if prefix.is_empty() {
+                    let (names, _) = ensemble.children("/").await?;
+                    prefixes.extend(names.iter().take(LOOKS).map(|name| format!("/{name}")));
+                }
+            }
+            Ok(Vec::new())
+        })
+        .await
+}
+
+async fn registered_below(ensemble: &Ensemble, prefix: &str) -> Result<Vec<Registered>, Error> {
+    let folder = format!("{prefix}/brokers/ids");
+    let (names, _) = match ensemble.children(&folder).await {
+        Err(Error::NoNode(_)) => return Ok(Vec::new()),
+        found => found?,
+    };
+    let ids = names.iter().filter_map(|name| name.parse::<i32>().ok());
+    let read = stream::iter(ids).map(|id| registration(ensemble, &folder, id));
+    let read: Vec<_> = read.buffered(AT_A_TIME).collect().await;
+    // What went since it was listed is left out.
+    read.into_iter().filter_map(Result::transpose).collect()
+}
+
+async fn registration(
+    ensemble: &Ensemble,
+    folder: &str,
+    id: i32,
+) -> Result<Option<Registered>, Error> {
+    match ensemble.get(&format!("{folder}/{id}")).await {
+        Ok((data, stat)) => {
+            let data = data.unwrap_or_default();
+            Ok(Some(Registered::read(id, &data, stat.ctime_ms)))
+        }
+        Err(Error::NoNode(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn knock_at_all(registered: &[Registered], patience: Duration) -> Vec<Knock> {
+    let doors = registered
+        .iter()
+        .flat_map(|broker| broker.addresses.iter().map(|address| (broker.id, address)));
+    stream::iter(doors)
+        .map(|(broker, address)| knock(broker, address, patience))
+        .buffered(AT_A_TIME)
+        .collect()
+        .await
+}
+
+async fn knock(broker: i32, address: &str, patience: Duration) -> Knock {
+    let options = ConnectionOptions {
+        client_id: "zweig-doctor".to_owned(),
+        connect_timeout: patience,
+        request_timeout: patience,
+    };
+    let mut answer = Err("not tried".to_owned());
+    for _ in 0..TRIES {
+        let begun = now();
+        let opened = Connection::open(address, &options).await;
+        let ms = elapsed(begun).as_secs_f64() * 1_000.0;
+        answer = match (opened, answer) {
+            (Ok(_), Ok(least)) => Ok(ms.min(least)),
+            (Ok(_), Err(_)) => Ok(ms),
+            (Err(_), Ok(least)) => Ok(least),
+            (Err(error), Err(_)) => Err(error.to_string()),
+        };
+        if answer.is_err() {
+            break;
+        }
+    }
+    Knock {
+        broker,
+        address: address.to_owned(),
+        answer,
+    }
+}
+
+/// `min.insync.replicas` of the topics that lack a replica somewhere.
+async fn min_isr(admin: &Admin, cluster: &ClusterMetadata) -> BTreeMap<String, usize> {
+    let topics = cluster
+        .topics
+        .values()
+        .filter_map(|topic| topic.as_ref().ok());
+    let short = topics.filter(|topic| {
+        topic
+            .partitions
+            .values()
+            .any(|p| p.isr.len() < p.replicas.len())
+    });
+    let asked = stream::iter(short.take(LOOKS)).map(|topic| async {
+        let configs = admin.topic_configs(&topic.name).await.ok()?;
+        let min = configs
+            .into_iter()
+            .find(|config| config.name == "min.insync.replicas")?;
+        Some((topic.name.clone(), min.value?.parse().ok()?))
+    });
+    asked
+        .buffered(AT_A_TIME)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+async fn groups(admin: &Admin) -> Vec<Finding> {
+    let listed = match admin.list_groups().await {
+        Ok(listed) => listed,
+        Err(error) => {
+            return vec![Finding::warning(
+                "groups",
+                format!("cannot be listed: {error}"),
+            )];
+        }
+    };
+    let empty = listed
+        .into_iter()
+        .filter(|group| group.state.as_deref() == Some("Empty"));
+    let asked = stream::iter(empty.take(LOOKS)).map(|group| async move {
+        let seen = look_at(admin, &group.group).await.ok()?;
+        brokers::lagging(&group.group, seen.members(), seen.lag())
+    });
+    asked
+        .buffered(AT_A_TIME)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
