@@ -1,6 +1,6 @@
 """Licences of what is linked into the binary: reads `cargo metadata` of this workspace, prints one text.
 
-    python3 packaging/deb/third_party.py >third-party-licences.txt
+    python3 packaging/third_party.py >third-party-licences.txt
 
 A crate's own files (LICENSE, COPYING, NOTICE, of folders in it too, where C and C++ lie) come from cargo's registry on this machine,
 where a build has put them. Equal texts are printed once. Exit code 1: a crate has no such file and no licence it names.
