@@ -40,7 +40,7 @@ inside() {
     stop() {
         local code=0
         kill -TERM "$1"
-        until_true 40 "end of the $2" ended "$1"
+        until_true 120 "end of the $2" ended "$1"
         wait "$1" || code=$?
         [ "$code" = 0 ] || fail "the $2 ended with $code"
     }
@@ -56,10 +56,10 @@ inside() {
 
     start coordinator
     local coordinator=$!
-    until_true 30 "coordinator" run zweig ls / --timeout 1
+    until_true 90 "coordinator" run zweig ls / --timeout 1
     start broker
     local broker=$!
-    until_true 30 "broker" run zweig topic list --timeout 1
+    until_true 90 "broker" run zweig topic list --timeout 1
     run zweig topic create parcels --partitions 3 >/dev/null || fail "no topic is made"
     echo "packed by dpkg" | run zweig produce parcels --quiet || fail "no record is taken"
     local read

@@ -31,7 +31,7 @@ inside() {
     expect zweig-broker.service UnitFileState disabled
 
     systemctl enable --now zweig-coordinator.service zweig-broker.service || fail "they don't start"
-    until_true 30 "broker" zweig topic list --timeout 1
+    until_true 90 "broker" zweig topic list --timeout 1
     zweig topic create parcels || fail "no topic is made"
     echo "carried by systemd" | zweig produce parcels --quiet || fail "no record is taken"
     [ "$(zweig consume parcels --from earliest --exit-at-end)" = "carried by systemd" ] || fail "no record is read"
@@ -40,14 +40,14 @@ inside() {
 
     # A broker that was killed is back by itself, with the record.
     systemctl kill --signal KILL zweig-broker.service
-    until_true 30 "restart" is zweig-broker.service NRestarts 1
-    until_true 30 "broker after a kill" zweig topic list --timeout 1
+    until_true 90 "restart" is zweig-broker.service NRestarts 1
+    until_true 90 "broker after a kill" zweig topic list --timeout 1
     [ "$(zweig consume parcels --from earliest --exit-at-end)" = "carried by systemd" ] || fail "the record is gone"
 
     # A second one on the same machine.
     sed -e 's/^broker.id=1/broker.id=2/' -e 's/:9092/:9093/' -e 's#/broker$#/broker-2#' /etc/zweig/broker.properties >/etc/zweig/broker-2.properties
     systemctl start zweig-broker@2.service
-    until_true 30 "second broker" zweig topic list --timeout 1 --bootstrap 127.0.0.1:9093
+    until_true 90 "second broker" zweig topic list --timeout 1 --bootstrap 127.0.0.1:9093
     [ "$(zweig broker list --output json | grep -o '9093' | head -n 1)" = 9093 ] || fail "the second broker is not in the list"
 
     # Stopped in good order, and soon; then its configuration is wrong: it is not started again and again.
@@ -55,10 +55,10 @@ inside() {
     systemctl stop zweig-broker.service zweig-broker@2.service
     expect zweig-broker.service Result success
     expect zweig-broker.service ExecMainStatus 0
-    [ $((SECONDS - before)) -lt 60 ] || fail "the brokers stop slowly"
+    [ $((SECONDS - before)) -lt 120 ] || fail "the brokers stop slowly"
     echo "num.partitions=none" >>/etc/zweig/broker.properties
     systemctl start zweig-broker.service || true
-    until_true 20 "failure" is zweig-broker.service ActiveState failed
+    until_true 60 "failure" is zweig-broker.service ActiveState failed
     expect zweig-broker.service ExecMainStatus 2
     expect zweig-broker.service NRestarts 0
 
@@ -102,7 +102,7 @@ unshare --mount --pid --fork --kill-child --mount-proc bash -euc '
     printf "%s\n" "[Unit]" "Requires=basic.target" "After=basic.target dbus.socket" "[Service]" "Type=oneshot" "StandardOutput=file:/told" \
         "StandardError=file:/told" "WorkingDirectory=/" "ExecStart=/bin/bash /test.sh --inside" "ExecStopPost=/bin/systemctl --force --force poweroff" \
         >"$root/etc/systemd/system/zweig-test.service"
-    timeout --kill-after 5 180 systemd-nspawn --quiet --register=no --keep-unit --private-network --directory "$root" --boot --console=pipe \
+    timeout --kill-after 5 400 systemd-nspawn --quiet --register=no --keep-unit --private-network --directory "$root" --boot --console=pipe \
         systemd.unit=zweig-test.service </dev/null >"$room/console" 2>&1 || true
     cp "$root/told" "$room/told" 2>/dev/null || true
     [ -e "$root/passed" ] && touch "$room/passed" || true' - "$room" "$(realpath "$0")"
