@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn yaml_means_what_json_means() {
         let yaml = Output::new(Format::Yaml, Color::Never);
-        let value = serde_json::json!({ "a": ["no", "0x1f", "1e3", "", "~", "x: y", "two\nlines\n"], "n": null, "i": -1 });
+        let value = serde_json::json!({ "a": ["no", "0x1f", "1e3", "", "~", "x: y", "two\nlines\n"], "none": null, "i": -1 });
         let text = yaml.rendered(&value).expect("rendered");
         assert!(text.starts_with("---\n") && text.ends_with('\n'), "{text}");
         // Words that YAML would take for something else are quoted.
@@ -343,7 +343,10 @@ mod tests {
                 "{quoted:?}: {text}"
             );
         }
-        assert!(text.contains("n: null") && text.contains("i: -1"), "{text}");
+        assert!(
+            text.contains("none: null") && text.contains("i: -1"),
+            "{text}"
+        );
     }
 
     #[test]

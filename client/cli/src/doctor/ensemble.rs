@@ -70,8 +70,13 @@ fn name(status: &Status) -> String {
 /// Who leads, and how many more may fail.
 fn quorum(answered: &[&Status]) -> Option<Finding> {
     let about = "ensemble";
-    let newest = answered.iter().max_by_key(|status| status.term)?;
-    let voters: BTreeSet<u64> = newest
+    let newest = |leading: bool| {
+        let those = answered.iter().filter(|s| (s.role == "leader") == leading);
+        those.max_by_key(|status| status.term)
+    };
+    let leader = newest(true);
+    let voters: BTreeSet<u64> = leader
+        .or_else(|| newest(false))?
         .members
         .iter()
         .filter(|m| m.voter)
@@ -82,7 +87,7 @@ fn quorum(answered: &[&Status]) -> Option<Finding> {
         .filter(|status| voters.contains(&status.node))
         .count();
     let quorum = voters.len() / 2 + 1;
-    let Some(leader) = answered.iter().find(|status| status.role == "leader") else {
+    let Some(leader) = leader else {
         let what = format!(
             "nobody leads, so nothing can be written: {there} of {} coordinators answer, {quorum} have to",
             voters.len()
