@@ -18,7 +18,11 @@ use zweig_client::ensemble::{
     WatchItem, WriteOp, WriteResult,
 };
 
+use crate::clock;
 use crate::config::EnsembleConfig;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Data and stat of a znode, if there is one.
 pub type GetResult = Result<Option<(Option<Bytes>, Stat)>, Error>;
@@ -101,6 +105,41 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The chroot itself may be missing: the ancestors of anything below it.
+    async fn make_chroot(&self, ensemble: &Ensemble) -> Result<(), Error> {
+        if self.config.chroot.is_empty() {
+            return Ok(());
+        }
+        let make = || ensemble.create_parents("/brokers");
+        persistently(self.config.connection_timeout, make).await
+    }
+}
+
+/// Does what may be done twice, again and again until it is done: an ensemble that has no quorum or no space for a moment is
+/// no reason for a broker that starts to end. With a `limit`, not longer than that.
+///
+/// # Errors
+/// Those that waiting does not mend, and the last one when the limit is over.
+async fn persistently<F>(limit: Option<Duration>, mut ask: impl FnMut() -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let begun = clock::now();
+    loop {
+        let error = match ask().await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let over = limit.is_some_and(|limit| clock::now() - begun >= limit);
+        if over || !(error.retriable() || error.outcome_unknown()) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the chroot is not there yet, trying on");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 impl Ports for Network {
     fn connect(
         &self,
@@ -115,17 +154,19 @@ impl Ports for Network {
                 options.connect_timeout = limit;
             }
             options.resume = resume;
-            let ensemble = self.session(options).await?;
-            if !self.config.chroot.is_empty() {
-                // The chroot itself may be missing: the ancestors of anything below it.
-                ensemble.create_parents("/brokers").await.map_err(|error| {
-                    ConnectError::Unavailable {
-                        waited_ms: 0,
-                        failures: format!("creating the chroot: {error}"),
+            loop {
+                let ensemble = self.session(options.clone()).await?;
+                match self.make_chroot(&ensemble).await {
+                    Ok(()) => return Ok(Arc::new(ensemble) as Arc<dyn Port>),
+                    Err(Error::SessionExpired) if options.resume.is_none() => {}
+                    Err(error) => {
+                        return Err(ConnectError::Unavailable {
+                            waited_ms: 0,
+                            failures: format!("creating the chroot: {error}"),
+                        });
                     }
-                })?;
+                }
             }
-            Ok(Arc::new(ensemble) as Arc<dyn Port>)
         })
     }
 }
@@ -179,5 +220,45 @@ impl Port for Ensemble {
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(Ensemble::close(self.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What it comes to, and how often it was asked.
+    async fn asked(
+        limit: Option<Duration>,
+        answers: Vec<Result<(), Error>>,
+    ) -> (Result<(), Error>, usize) {
+        let (mut count, mut answers) = (0, answers.into_iter());
+        let ask = || {
+            count += 1;
+            std::future::ready(
+                answers
+                    .next()
+                    .unwrap_or_else(|| Err(Error::NotDone("no quorum".to_owned()))),
+            )
+        };
+        (persistently(limit, ask).await, count)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_put_off_is_asked_for_again_and_what_is_refused_is_not() {
+        let put_off = || Err(Error::NotDone("out of touch".to_owned()));
+        let unknown = || Err(Error::OutcomeUnknown("lost".to_owned()));
+        let none = || Err(Error::Unavailable("nobody".to_owned()));
+        let done = asked(None, vec![put_off(), unknown(), none(), Ok(())]).await;
+        assert_eq!(done, (Ok(()), 4));
+        let refused = asked(None, vec![put_off(), Err(Error::SessionExpired)]).await;
+        assert_eq!(refused, (Err(Error::SessionExpired), 2));
+    }
+
+    #[tokio::test]
+    async fn a_limit_ends_it() {
+        let (ended, count) = asked(Some(Duration::ZERO), Vec::new()).await;
+        assert!(ended.is_err_and(|error| error.retriable()));
+        assert_eq!(count, 1);
     }
 }
