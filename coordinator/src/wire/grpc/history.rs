@@ -22,8 +22,21 @@ use crate::tree::{AuthId, Cause, Mutation, Node, Transaction, Zxid, acl, path};
 /// Messages on their way to the transport.
 const OUTGOING: usize = 16;
 
-/// Transactions taken out of the history at a time, under the publication lock.
+/// Transactions taken out of the history at a time, under the publication lock, at most.
 const CHUNK: usize = 512;
+
+/// And so many at first, before it is known how large they are.
+const FIRST: usize = 16;
+
+/// What these are to hold, in bytes: nothing is applied while they are read, and nobody else is served by this thread until they
+/// are looked through.
+const BYTES: usize = 512 << 10;
+
+/// How many to take next, if they are like these.
+fn next_chunk(transactions: &[Arc<Transaction>]) -> usize {
+    let bytes: usize = transactions.iter().map(|one| one.size_bytes()).sum();
+    (transactions.len() * BYTES / bytes.max(1)).clamp(1, CHUNK)
+}
 
 type Responses = ReceiverStream<Result<proto::HistoryResponse, Status>>;
 
@@ -73,6 +86,7 @@ impl Past {
             Zxid(0) => applied,
             up_to => up_to.min(applied),
         };
+        let mut size = FIRST;
         let (mut after, mut chunk) = self.begin(after).await?;
         self.say(Said::BeginsAfter(after.0)).await?;
         loop {
@@ -83,10 +97,13 @@ impl Past {
                 self.transaction(transaction).await?;
                 after = transaction.zxid;
             }
-            if chunk.len() < CHUNK {
+            if chunk.len() < size {
                 return self.say(Said::UpTo(up_to.0)).await;
             }
-            chunk = match self.chunk(after) {
+            // What concerns nobody is passed over without a pause: others are to be served between two chunks.
+            tokio::task::yield_now().await;
+            size = next_chunk(&chunk);
+            chunk = match self.chunk(after, size) {
                 Ok(chunk) => chunk,
                 Err(failed) => return Err(self.fail(&failed).await),
             };
@@ -97,7 +114,7 @@ impl Past {
     async fn begin(&self, after: Zxid) -> Result<(Zxid, Vec<Arc<Transaction>>), Over> {
         let mut from = after;
         loop {
-            match self.chunk(from) {
+            match self.chunk(from, FIRST) {
                 Ok(chunk) => return Ok((from, chunk)),
                 // It moves on meanwhile, but only forwards.
                 Err(HistoryError::TooOld { floor, .. }) if floor > from => from = floor,
@@ -106,8 +123,8 @@ impl Past {
         }
     }
 
-    fn chunk(&self, after: Zxid) -> Result<Vec<Arc<Transaction>>, HistoryError> {
-        self.door.read(|state| state.store().history(after, CHUNK))
+    fn chunk(&self, after: Zxid, size: usize) -> Result<Vec<Arc<Transaction>>, HistoryError> {
+        self.door.read(|state| state.store().history(after, size))
     }
 
     async fn transaction(&self, transaction: &Transaction) -> Result<(), Over> {
@@ -189,5 +206,37 @@ impl Past {
         // The client may have left.
         let _ = self.out.send(Err(status)).await;
         Over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::SessionId;
+
+    #[test]
+    fn the_larger_transactions_are_the_fewer_are_read_at_a_time() {
+        let of = |znodes: usize, data: usize| {
+            let node = Arc::new(Node {
+                data: Some(vec![0; data].into()),
+                ..Node::default()
+            });
+            let created = |at: usize| Mutation::Created {
+                path: format!("/z{at}").into(),
+                node: Arc::clone(&node),
+            };
+            Arc::new(Transaction {
+                zxid: Zxid(1),
+                time_ms: 0,
+                session: SessionId(1),
+                cause: Cause::Asked,
+                mutations: (0..znodes).map(created).collect(),
+            })
+        };
+        assert_eq!(next_chunk(&vec![of(1, 10); 16]), CHUNK);
+        let some = next_chunk(&vec![of(100, 10); 16]);
+        assert!((10..100).contains(&some), "{some}");
+        assert_eq!(next_chunk(&[of(2, 1 << 20)]), 1);
+        assert_eq!(next_chunk(&[]), 1);
     }
 }
