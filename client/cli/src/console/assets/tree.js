@@ -93,3 +93,8 @@ function actions(view, znode) {
     znode.path === "/" ? null : el("button", { type: "button", class: "danger", disabled: znode.stat.num_children > 0, title: znode.stat.num_children ? "It has children" : null,
       click: () => ask(`Delete ${znode.path}?`, `It is deleted if it still has version ${znode.stat.version}. Whoever relies on it is told by its watches.`, "Delete", remove) }, "Delete"));
 }
+
+/** What is still being read is of no use any more. */
+export function leave() {
+  turn += 1;
+}
