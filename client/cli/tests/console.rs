@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use futures::stream::{self, StreamExt};
 use zweig_client::ensemble::{CreateMode, Ensemble, Options, WriteOp};
 
 use support::{PATIENCE, Ports, Talk, ZWEIG, run, succeeded, wait_for};
@@ -60,7 +61,9 @@ impl Dev {
 /// As many znodes under one parent as the page is to bear, made the quick way.
 fn make_many_znodes(dev: &Dev) {
     let made = async {
-        let options = Options::new([format!("127.0.0.1:{}", dev.base)]);
+        let nodes = [0, 1, 2].map(|place| format!("127.0.0.1:{}", dev.base + place));
+        let mut options = Options::new(nodes);
+        (options.connect_timeout, options.request_timeout) = (PATIENCE, PATIENCE);
         let ensemble = Ensemble::connect(options).await.expect("a session");
         let create = |path: String| WriteOp::Create {
             path,
@@ -70,11 +73,15 @@ fn make_many_znodes(dev: &Dev) {
         };
         let parent = vec![create("/many".to_owned())];
         ensemble.multi(parent).await.expect("the parent");
-        for thousand in 0..100 {
-            let numbers = thousand * 1_000..(thousand + 1) * 1_000;
-            let batch = numbers.map(|number| create(format!("/many/node-{number:06}")));
-            ensemble.multi(batch.collect()).await.expect("a thousand");
-        }
+        // Small ones: a node reads its history by 512 transactions at a time, and answers nobody meanwhile.
+        let batches = (0..5_000).map(|batch| {
+            let numbers = batch * 20..(batch + 1) * 20;
+            let creates = numbers.map(|number| create(format!("/many/node-{number:06}")));
+            ensemble.multi(creates.collect())
+        });
+        let made = stream::iter(batches).buffer_unordered(64);
+        made.for_each(async |made| drop(made.expect("twenty")))
+            .await;
         ensemble.close().await.expect("closed");
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
