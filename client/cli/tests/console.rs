@@ -7,6 +7,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use futures::stream::{self, StreamExt};
+use zweig_client::ensemble::{CreateMode, Ensemble, Options, WriteOp};
+
 use support::{PATIENCE, Ports, Talk, ZWEIG, run, succeeded, wait_for};
 
 struct Dev {
@@ -53,6 +56,36 @@ impl Dev {
         zweig.args(arguments);
         succeeded(&format!("{arguments:?}"), &run(zweig, None, 2 * PATIENCE))
     }
+}
+
+/// As many znodes under one parent as the page is to bear, made the quick way.
+fn make_many_znodes(dev: &Dev) {
+    let made = async {
+        let nodes = [0, 1, 2].map(|place| format!("127.0.0.1:{}", dev.base + place));
+        let mut options = Options::new(nodes);
+        (options.connect_timeout, options.request_timeout) = (PATIENCE, PATIENCE);
+        let ensemble = Ensemble::connect(options).await.expect("a session");
+        let create = |path: String| WriteOp::Create {
+            path,
+            data: None,
+            mode: CreateMode::Persistent,
+            acl: Vec::new(),
+        };
+        let parent = vec![create("/many".to_owned())];
+        ensemble.multi(parent).await.expect("the parent");
+        // Small ones: a node reads its history by 512 transactions at a time, and answers nobody meanwhile.
+        let batches = (0..5_000).map(|batch| {
+            let numbers = batch * 20..(batch + 1) * 20;
+            let creates = numbers.map(|number| create(format!("/many/node-{number:06}")));
+            ensemble.multi(creates.collect())
+        });
+        let made = stream::iter(batches).buffer_unordered(64);
+        made.for_each(async |made| drop(made.expect("twenty")))
+            .await;
+        ensemble.close().await.expect("closed");
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(made);
 }
 
 impl Drop for Dev {
@@ -178,6 +211,12 @@ fn reads_only_unless_told_otherwise(dev: &Dev) {
         ("/api/znode", 400),
         ("/api/records?topic=none&partition=0&from=latest", 404),
         ("/api/records?topic=made&partition=0&from=soon", 400),
+        ("/api/records?topic=made&partition=0&from=time:-1", 400),
+        ("/api/records?topic=made&partition=0&from=time:0", 200),
+        ("/api/history?path=none", 400),
+        ("/api/history?path=/none", 200),
+        ("/api/explain?topic=made&partition=1", 200),
+        ("/api/explain?topic=made&partition=7", 404),
         ("/assets/none.js", 404),
         ("/none", 404),
     ] {
@@ -232,6 +271,7 @@ fn a_browser_sees_it_live() {
         return;
     };
     let dev = Dev::start();
+    make_many_znodes(&dev);
     let mut node = dev.command("node");
     node.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/page.mjs"));
     node.env("PAGE", format!("http://{}", dev.page()));

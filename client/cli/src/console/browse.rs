@@ -1,20 +1,15 @@
-//! Looking into it: a znode with its children by pages, records of a partition.
+//! Looking into it: a znode with its children by pages.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zweig_client::ensemble::{Acl, Stat};
-use zweig_client::kafka::consumer::{ConsumerOptions, Position, TopicPartition};
-use zweig_client::kafka::{Client, Consumer, KafkaError};
 
 use super::Console;
 use super::refusal::Refusal;
-use crate::clock::{elapsed, now};
 use crate::output::JsonData;
 
 /// Children on one page.
@@ -22,12 +17,6 @@ const CHILDREN: usize = 500;
 
 /// Data of a znode, or of a record's key or value, that is sent, in bytes.
 const SHOWN: usize = 64 << 10;
-
-/// Records on one page, at most.
-const RECORDS: usize = 500;
-
-/// How long records are waited for.
-const RECORDS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Data, cut to what is shown.
 #[derive(Serialize)]
@@ -39,7 +28,14 @@ pub struct Data {
 }
 
 impl Data {
-    fn of(data: Option<&Bytes>) -> Self {
+    /// What there is to compare with another; `None` if it was cut.
+    pub fn whole(&self) -> Option<&JsonData> {
+        let whole = self.length <= SHOWN;
+        whole.then_some(&self.data)
+    }
+
+    /// Of a znode, or of a record's key or value.
+    pub fn of(data: Option<&Bytes>) -> Self {
         let whole = data.map_or(&[][..], |data| data);
         let mut shown = whole.get(..SHOWN).unwrap_or(whole);
         if shown.len() < whole.len() && std::str::from_utf8(whole).is_ok() {
@@ -67,11 +63,21 @@ pub struct ZnodeQuery {
     holds: String,
 }
 
+/// A session as it is printed everywhere; empty for nobody's.
+pub fn session_name(session: i64) -> String {
+    match session {
+        0 => String::new(),
+        session => format!("{session:#x}"),
+    }
+}
+
 /// A znode.
 #[derive(Serialize)]
 pub struct Znode {
     path: String,
     stat: Stat,
+    /// The session it lives with, if it is ephemeral. Scripts round the number that `stat` has.
+    owner: String,
     #[serde(flatten)]
     data: Data,
     acl: Vec<Acl>,
@@ -97,139 +103,13 @@ pub async fn znode(
     let children = names.into_iter().skip(from).take(CHILDREN).collect();
     Ok(Json(Znode {
         path: query.path,
+        owner: session_name(stat.ephemeral_owner),
         stat,
         data: Data::of(data.as_ref()),
         acl,
         children,
         more,
     }))
-}
-
-/// Which records.
-#[derive(Deserialize)]
-pub struct RecordsQuery {
-    topic: String,
-    partition: i32,
-    /// `earliest`, `latest` (the last ones there are) or an offset.
-    from: String,
-    #[serde(default = "few")]
-    limit: usize,
-}
-
-fn few() -> usize {
-    50
-}
-
-/// Records of a partition.
-#[derive(Serialize)]
-pub struct Records {
-    /// First offset that is kept.
-    start: i64,
-    /// Behind the last one.
-    end: i64,
-    /// Where to go on.
-    next: i64,
-    records: Vec<Record>,
-}
-
-#[derive(Serialize)]
-struct Record {
-    offset: i64,
-    timestamp_ms: i64,
-    key: Data,
-    /// A tombstone has none.
-    tombstone: bool,
-    value: Data,
-    headers: Vec<(String, Data)>,
-}
-
-/// `GET /api/records`
-pub async fn records(
-    State(console): State<Arc<Console>>,
-    Query(query): Query<RecordsQuery>,
-) -> Result<Json<Records>, Refusal> {
-    let limit = query.limit.clamp(1, RECORDS);
-    let partition = TopicPartition::new(query.topic, query.partition);
-    let client = console.kafka();
-    let start = bound(client, &partition, Position::Earliest).await?;
-    let end = bound(client, &partition, Position::Latest).await?;
-    let from = match query.from.as_str() {
-        "earliest" => start,
-        "latest" => end - i64::try_from(limit).unwrap_or(0),
-        offset => offset.parse().map_err(|_| {
-            Refusal::bad(format!(
-                "'{offset}' is neither earliest, latest nor an offset"
-            ))
-        })?,
-    };
-    let from = from.clamp(start, end);
-    let read = read(client, &partition, from, end, limit).await?;
-    let next = read.last().map_or(from, |record| record.offset + 1);
-    Ok(Json(Records {
-        start,
-        end,
-        next,
-        records: read,
-    }))
-}
-
-/// The first or the last offset; asked again where another broker leads meanwhile.
-async fn bound(
-    client: &Client,
-    partition: &TopicPartition,
-    position: Position,
-) -> Result<i64, KafkaError> {
-    let wanted = BTreeMap::from([(partition.clone(), position)]);
-    let ask = || async {
-        let found = client.offsets(&wanted).await.remove(partition);
-        found.unwrap_or_else(|| Err(KafkaError::Invalid("no offset came back".to_owned())))
-    };
-    client.retry(ask).await
-}
-
-/// Up to `limit` records from `from` on, none at or behind `end`.
-async fn read(
-    client: &Client,
-    partition: &TopicPartition,
-    from: i64,
-    end: i64,
-    limit: usize,
-) -> Result<Vec<Record>, KafkaError> {
-    let options = ConsumerOptions {
-        reset: None,
-        auto_commit: None,
-        fetch_max_bytes: 4 << 20,
-        max_poll_records: limit,
-        ..ConsumerOptions::default()
-    };
-    let mut consumer = Consumer::new(client.clone(), options);
-    consumer.assign(BTreeMap::from([(
-        partition.clone(),
-        Position::Offset(from),
-    )]));
-    let mut records = Vec::new();
-    let begun = now();
-    let mut next = from;
-    while next < end && records.len() < limit && elapsed(begun) < RECORDS_PATIENCE {
-        let left = RECORDS_PATIENCE.saturating_sub(elapsed(begun));
-        let polled = consumer.poll_up_to(limit - records.len(), left).await?;
-        next = consumer.position(partition).unwrap_or(next);
-        records.extend(polled.into_iter().filter(|r| r.offset < end).map(|r| {
-            Record {
-                offset: r.offset,
-                timestamp_ms: r.timestamp_ms,
-                key: Data::of(r.key.as_ref()),
-                tombstone: r.value.is_none(),
-                value: Data::of(r.value.as_ref()),
-                headers: r
-                    .headers
-                    .iter()
-                    .map(|(name, value)| (name.clone(), Data::of(value.as_ref())))
-                    .collect(),
-            }
-        }));
-    }
-    Ok(records)
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! `zweig console`: one page that shows the cluster as it lives, served by this binary.
 //!
 //! `follow` keeps a picture (`cluster`, `story`) up to date from the ensemble's watch stream and the servers' own words;
-//! `hub` gives it to every open page and sends the changes, as server-sent events; `browse` answers what a page asks for;
-//! `change` does what it wants done, where `guard` lets it. The page's files are in `assets/`, within the binary.
+//! `hub` gives it to every open page and sends the changes, as server-sent events; `browse`, `records` and `history` answer
+//! what a page asks for; `change` does what it wants done, where `guard` lets it. The page's files are in `assets/`, within the
+//! binary.
 
 mod browse;
 mod change;
 mod cluster;
 mod follow;
 mod guard;
+mod history;
 mod hub;
 mod page;
+mod records;
 mod refusal;
 mod story;
 
@@ -28,10 +31,11 @@ use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use axum::routing::{delete, get, post};
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use zweig_client::ensemble::{Ensemble, Options, SessionState};
 use zweig_client::kafka::{Admin, Client};
@@ -105,14 +109,22 @@ pub struct Console {
 impl Console {
     /// A session with the ensemble, another one if the last has ended.
     async fn session(&self) -> Result<Ensemble, Refusal> {
-        let mut session = self.session.lock().await;
-        if let Some(open) = &*session
-            && !matches!(*open.state().borrow(), SessionState::Expired)
-        {
-            return Ok(open.clone());
+        if let Some(open) = self.open_session() {
+            return Ok(open);
         }
+        // Nobody waits for the attempt of somebody else: with no quorum, each would add its patience to the next one's.
         let opened = Ensemble::connect(self.options.clone()).await?;
-        Ok(session.insert(opened).clone())
+        if let Some(other) = self.open_session() {
+            return Ok(other);
+        }
+        *self.session.lock() = Some(opened.clone());
+        Ok(opened)
+    }
+
+    fn open_session(&self) -> Option<Ensemble> {
+        let session = self.session.lock();
+        let is_open = |open: &&Ensemble| !matches!(*open.state().borrow(), SessionState::Expired);
+        session.as_ref().filter(is_open).cloned()
     }
 
     fn admin(&self) -> &Admin {
@@ -211,7 +223,9 @@ fn router(console: Arc<Console>, guard: Arc<Guard>) -> Router {
                 .put(change::set_znode)
                 .delete(change::delete_znode),
         )
-        .route("/api/records", get(browse::records))
+        .route("/api/history", get(history::znode))
+        .route("/api/explain", get(history::partition))
+        .route("/api/records", get(records::records))
         .route("/api/topics", post(change::create_topic))
         .route("/api/topics/{name}", delete(change::delete_topic))
         .route("/api/orders", post(change::order))

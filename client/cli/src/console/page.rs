@@ -13,13 +13,14 @@ use super::refusal::Refusal;
 const HTML: &str = include_str!("assets/index.html");
 
 /// Name, type and content.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("style.css", "text/css", include_str!("assets/style.css")),
     ("main.js", SCRIPT, include_str!("assets/main.js")),
     ("dom.js", SCRIPT, include_str!("assets/dom.js")),
     ("overview.js", SCRIPT, include_str!("assets/overview.js")),
     ("topics.js", SCRIPT, include_str!("assets/topics.js")),
     ("groups.js", SCRIPT, include_str!("assets/groups.js")),
+    ("history.js", SCRIPT, include_str!("assets/history.js")),
     ("tree.js", SCRIPT, include_str!("assets/tree.js")),
     ("records.js", SCRIPT, include_str!("assets/records.js")),
     ("tour.js", SCRIPT, include_str!("assets/tour.js")),

@@ -1,8 +1,8 @@
 //! `zweig diff`: what a znode's data was and what it became.
 
 use serde::Serialize;
-use similar::{ChangeTag, TextDiff};
 
+use super::lines::compare;
 use super::{image_at, zxid};
 use crate::context::Context;
 use crate::failure::{Code, Failure};
@@ -32,24 +32,6 @@ struct Side {
 }
 
 impl Side {
-    /// Text, line by line; JSON on one line is spread out.
-    fn text(&self) -> String {
-        let whole = match (&self.data.data, &self.data.data_base64) {
-            (Some(text), _) => text.clone(),
-            (None, Some(base64)) => format!("(base64) {base64}"),
-            (None, None) => String::new(),
-        };
-        let json = serde_json::from_str::<serde_json::Value>(&whole).ok();
-        let spread = json.filter(|value| value.is_object() || value.is_array());
-        let mut text = spread
-            .and_then(|value| serde_json::to_string_pretty(&value).ok())
-            .unwrap_or(whole);
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        text
-    }
-
     fn name(&self) -> String {
         let at = self
             .zxid
@@ -88,15 +70,13 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     } else {
         output.line(&output.paint(Tone::Faint, &format!("--- {}", from.name())))?;
         output.line(&output.paint(Tone::Faint, &format!("+++ {}", to.name())))?;
-        let (before, after) = (from.text(), to.text());
-        for change in TextDiff::from_lines(&before, &after).iter_all_changes() {
-            let (sign, tone) = match change.tag() {
-                ChangeTag::Delete => ('-', Tone::Bad),
-                ChangeTag::Insert => ('+', Tone::Good),
-                ChangeTag::Equal => (' ', Tone::Plain),
+        for line in compare(&from.data, &to.data) {
+            let tone = match line.sign {
+                '-' => Tone::Bad,
+                '+' => Tone::Good,
+                _ => Tone::Plain,
             };
-            let line = change.value().trim_end_matches('\n');
-            output.line(&output.paint(tone, &format!("{sign}{line}")))?;
+            output.line(&output.paint(tone, &format!("{}{}", line.sign, line.text)))?;
         }
     }
     Ok(())

@@ -1,13 +1,13 @@
 //! `zweig topic explain`: why this leader, since when, and what happened before.
 
 use serde::{Deserialize, Serialize};
-use zweig_client::ensemble::{Cause, Error, PastChange};
+use zweig_client::ensemble::{Cause, Ensemble, Error, PastChange};
 
 use super::who::{Registration, Sessions};
-use super::{kept, time};
+use super::{newest, time};
 use crate::context::Context;
 use crate::failure::{Code, Failure};
-use crate::output::{Output, Tone, note};
+use crate::output::{Tone, note};
 
 /// Arguments of `zweig topic explain`.
 #[derive(Debug, clap::Args)]
@@ -52,63 +52,88 @@ struct Step {
     state: State,
 }
 
+/// Who leads a partition, and what led to that.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    #[serde(flatten)]
+    state: State,
+    /// Since when that is its leader epoch; `None` if that is longer than these steps go back.
+    since: Option<String>,
+    /// What happened, oldest first.
+    steps: Vec<Step>,
+    /// What was before this transaction is not kept; 0: all of it is.
+    begins_after: i64,
+    /// Changes before these steps that are kept as well.
+    more: usize,
+}
+
+/// Explains a partition by the newest `most` changes of its state.
+///
+/// # Errors
+/// With exit code 3 if there is no such partition.
+pub async fn explain(
+    ensemble: &Ensemble,
+    topic: &str,
+    partition: i32,
+    most: usize,
+) -> anyhow::Result<Explained> {
+    let path = format!("/brokers/topics/{topic}/partitions/{partition}/state");
+    let (data, _) = match ensemble.get(&path).await {
+        Err(Error::NoNode(_)) => {
+            let why = format!("there is no partition {partition} of topic {topic}");
+            return Err(Failure::error(Code::NotFound, why));
+        }
+        found => found?,
+    };
+    let kept = newest(ensemble, &path, false, most).await?;
+    let sessions = Sessions::beside(ensemble, &path).await?;
+    let Some(state) = State::of(data.as_deref()) else {
+        let why = "its state is no JSON that can be read";
+        return Err(Failure::error(Code::Failed, why));
+    };
+    let steps = steps(&kept.changes, &sessions);
+    let mut epoch = steps
+        .iter()
+        .filter(|step| step.state.leader_epoch == state.leader_epoch);
+    Ok(Explained {
+        since: epoch.next().map(|step| step.time.clone()),
+        state,
+        steps,
+        begins_after: kept.begins_after,
+        more: kept.more,
+    })
+}
+
 /// Prints who leads the partition and what led to that.
 pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let output = context.output();
     let Args { topic, partition } = args;
-    let path = format!("/brokers/topics/{topic}/partitions/{partition}/state");
-    let (now, kept, sessions) = context
-        .with_session(|ensemble| async move {
-            let now = match ensemble.get(&path).await {
-                Err(Error::NoNode(_)) => {
-                    let why = format!("there is no partition {partition} of topic {topic}");
-                    return Err(Failure::error(Code::NotFound, why));
-                }
-                found => found?,
-            };
-            let kept = kept(&ensemble, &path, false).await?;
-            let sessions = Sessions::beside(&ensemble, &path).await?;
-            Ok((now, kept, sessions))
-        })
+    let explained = context
+        .with_session(
+            |ensemble| async move { explain(&ensemble, &topic, partition, usize::MAX).await },
+        )
         .await?;
-    let Some(state) = State::of(now.0.as_deref()) else {
-        return Err(Failure::error(
-            Code::Failed,
-            "its state is no JSON that can be read",
-        ));
-    };
-    let steps = steps(&kept.changes, &sessions);
     if output.for_programs() {
-        output.document(&serde_json::json!({
-            "leader": state.leader, "leader_epoch": state.leader_epoch, "isr": state.isr, "steps": steps,
-        }))?;
+        output.document(&explained)?;
         return Ok(());
     }
-    print(output, &state, &steps)?;
-    if kept.begins_after > 0 {
-        note("older changes are not kept any more");
-    }
-    Ok(())
-}
-
-fn print(output: Output, state: &State, steps: &[Step]) -> anyhow::Result<()> {
-    let since = steps
-        .iter()
-        .find(|step| step.state.leader_epoch == state.leader_epoch);
-    let since = since.map_or("longer than the history goes back".to_owned(), |step| {
-        step.time.clone()
-    });
+    let state = &explained.state;
+    let since = explained.since.as_deref();
     let leads = format!(
-        "{} leads, in leader epoch {}, since {since}; in sync: {}",
+        "{} leads, in leader epoch {}, since {}; in sync: {}",
         state.leader(),
         state.leader_epoch,
+        since.unwrap_or("longer than the history goes back"),
         list(&state.isr)
     );
     output.line(&leads)?;
-    for step in steps {
+    for step in &explained.steps {
         let at = output.paint(Tone::Faint, &format!("{}  {:#x}", step.time, step.zxid));
         let why = output.paint(Tone::Faint, &step.why);
         output.line(&format!("{at}  {}: {why}", step.what))?;
+    }
+    if explained.begins_after > 0 {
+        note("older changes are not kept any more");
     }
     Ok(())
 }

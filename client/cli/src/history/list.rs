@@ -86,6 +86,25 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Its name for programs.
+pub fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Asked => "asked",
+        Cause::SessionClosed => "session closed",
+        Cause::SessionExpired => "session expired",
+    }
+}
+
+/// Who made the change, and whether that was by asking for it.
+pub fn why(change: &PastChange, sessions: &Sessions) -> String {
+    let who = sessions.name(change.session);
+    match change.cause {
+        Cause::Asked => format!("by {who}"),
+        Cause::SessionClosed => format!("{who} closed its session"),
+        Cause::SessionExpired => format!("the session of {who} expired"),
+    }
+}
+
 fn told<'a>(change: &'a PastChange, sessions: &Sessions) -> Told<'a> {
     let data = |image: &Image| image.data.as_deref().into();
     Told {
@@ -94,11 +113,7 @@ fn told<'a>(change: &'a PastChange, sessions: &Sessions) -> Told<'a> {
         time: time(change.time_ms),
         path: &change.path,
         kind: kind_name(change.kind),
-        cause: match change.cause {
-            Cause::Asked => "asked",
-            Cause::SessionClosed => "session closed",
-            Cause::SessionExpired => "session expired",
-        },
+        cause: cause_name(change.cause),
         session: change.session,
         broker: sessions.broker(change.session),
         before: change.before.as_ref().map(data),
@@ -112,12 +127,7 @@ fn print(output: Output, change: &PastChange, sessions: &Sessions) -> anyhow::Re
         ChangeKind::Deleted => Tone::Bad,
         ChangeKind::Data | ChangeKind::Acl => Tone::Notice,
     };
-    let who = sessions.name(change.session);
-    let why = match change.cause {
-        Cause::Asked => format!("by {who}"),
-        Cause::SessionClosed => format!("{who} closed its session"),
-        Cause::SessionExpired => format!("the session of {who} expired"),
-    };
+    let why = why(change, sessions);
     let data = |image: &Image| match (&image.data, image.readable) {
         (_, false) => "(not to be read)".to_owned(),
         (None, true) => "null".to_owned(),

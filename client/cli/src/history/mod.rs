@@ -6,13 +6,17 @@
 mod at;
 mod diff;
 pub mod explain;
+mod lines;
 mod list;
 mod who;
 
 pub use at::image_at;
 pub use diff::{Args as DiffArgs, run as diff};
-pub use list::{Args, run};
+pub use lines::{Line, compare};
+pub use list::{Args, cause_name, run, why};
+pub use who::Sessions;
 
+use std::collections::VecDeque;
 use std::time::{Duration, UNIX_EPOCH};
 
 use zweig_client::ensemble::{Ensemble, Error, PastChange};
@@ -36,22 +40,46 @@ pub fn time(ms: i64) -> String {
 }
 
 /// What is kept of a path: its changes, oldest first, and after which zxid nothing is missing.
-struct Kept {
-    begins_after: i64,
-    up_to: i64,
-    changes: Vec<PastChange>,
+pub struct Kept {
+    /// What was before is not kept.
+    pub begins_after: i64,
+    /// The newest transaction it could have happened in.
+    pub up_to: i64,
+    /// Oldest first.
+    pub changes: Vec<PastChange>,
+    /// Changes before these that are kept as well.
+    pub more: usize,
 }
 
 async fn kept(ensemble: &Ensemble, path: &str, recursive: bool) -> Result<Kept, Error> {
+    newest(ensemble, path, recursive, usize::MAX).await
+}
+
+/// The newest changes of a path; no more than those are ever held.
+///
+/// # Errors
+/// As [`Ensemble::history`].
+pub async fn newest(
+    ensemble: &Ensemble,
+    path: &str,
+    recursive: bool,
+    most: usize,
+) -> Result<Kept, Error> {
     let mut history = ensemble.history(path, recursive, (0, 0)).await?;
-    let mut changes = Vec::new();
+    let mut changes = VecDeque::new();
+    let mut more = 0;
     while let Some(change) = history.next().await? {
-        changes.push(change);
+        changes.push_back(change);
+        if changes.len() > most {
+            changes.pop_front();
+            more += 1;
+        }
     }
     Ok(Kept {
         begins_after: history.begins_after(),
         up_to: history.up_to().unwrap_or_default(),
-        changes,
+        changes: changes.into(),
+        more,
     })
 }
 

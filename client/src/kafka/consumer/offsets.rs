@@ -1,4 +1,4 @@
-//! Looking up the first and the last offset of partitions, each at its leader.
+//! Looking up the first and the last offset of partitions, or the first of a time, each at its leader.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,31 @@ use crate::kafka::error::{KafkaError, check};
 const EARLIEST: i64 = -2;
 /// ListOffsets' timestamp for the end.
 const LATEST: i64 = -1;
+/// ListOffsets' offset where no record is as young as was asked.
+const NONE: i64 = -1;
 
 /// The offsets of `positions`, each found or with its own error.
 pub(super) async fn look_up(
+    client: &Client,
+    positions: &BTreeMap<TopicPartition, Position>,
+) -> BTreeMap<TopicPartition, Result<i64, KafkaError>> {
+    let mut found = look_up_once(client, positions).await;
+    let all_older = |partition: &&TopicPartition| {
+        matches!(positions.get(partition), Some(Position::Time(_)))
+            && matches!(found.get(partition), Some(Ok(NONE)))
+    };
+    let ends: BTreeMap<_, _> = found
+        .keys()
+        .filter(all_older)
+        .map(|partition| (partition.clone(), Position::Latest))
+        .collect();
+    if !ends.is_empty() {
+        found.extend(look_up_once(client, &ends).await);
+    }
+    found
+}
+
+async fn look_up_once(
     client: &Client,
     positions: &BTreeMap<TopicPartition, Position>,
 ) -> BTreeMap<TopicPartition, Result<i64, KafkaError>> {
@@ -26,6 +48,8 @@ pub(super) async fn look_up(
         let timestamp = match position {
             Position::Earliest => EARLIEST,
             Position::Latest => LATEST,
+            // Below 0 are names of something else.
+            Position::Time(time_ms) => (*time_ms).max(0),
             Position::Offset(offset) => {
                 found.insert(partition.clone(), Ok(*offset));
                 continue;
@@ -106,7 +130,7 @@ async fn ask(
 }
 
 impl Client {
-    /// The first or the last offset of partitions, each with its own error.
+    /// Where these positions are in their partitions, each with its own error.
     pub async fn offsets(
         &self,
         positions: &BTreeMap<TopicPartition, Position>,

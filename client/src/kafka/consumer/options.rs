@@ -32,6 +32,8 @@ pub enum Position {
     Earliest,
     /// Behind the last record.
     Latest,
+    /// The first record that is no older than this, in milliseconds since 1970; behind the last record if all are.
+    Time(i64),
     /// This offset.
     Offset(i64),
 }

@@ -20,7 +20,7 @@ export const mayWrite = meta("zweig-token") !== "";
 /** Whether the cluster is one of `zweig dev`, whose processes can be killed. */
 export const isDev = meta("zweig-kind") === "dev";
 
-/** Asks the console; throws an Error that says what is wrong. */
+/** Asks the console; throws an Error that says what is wrong, with the `status` of the answer. */
 export async function api(method, path, body) {
   const headers = { "x-zweig-token": meta("zweig-token") };
   if (body !== undefined) headers["content-type"] = "application/json";
@@ -28,7 +28,7 @@ export async function api(method, path, body) {
   const text = await answer.text();
   let value;
   try { value = JSON.parse(text); } catch { value = { error: text || answer.statusText }; }
-  if (!answer.ok) throw new Error(value.hint ? `${value.error}. ${value.hint}` : value.error);
+  if (!answer.ok) throw Object.assign(new Error(value.hint ? `${value.error}. ${value.hint}` : value.error), { status: answer.status });
   return value;
 }
 
@@ -63,6 +63,13 @@ export function ask(title, text, verb, work, extra = []) {
 }
 
 export const colour = (broker) => (broker < 0 ? "none" : `c${broker % 8}`);
+/** Draws anew by `draw`, and puts the keyboard back on the element that had it, known by `data-key`. */
+export function keepingFocus(box, draw) {
+  const had = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  draw();
+  if (had !== undefined) [...box.querySelectorAll("[data-key]")].find((element) => element.dataset.key === had)?.focus({ preventScroll: true });
+}
+
 export const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
 export const moment = (ms) => (ms ? new Date(ms).toLocaleString([], { hour12: false }) : "-");
 export const plural = (n, what) => `${n.toLocaleString()} ${what}${n === 1 ? "" : "s"}`;
@@ -79,6 +86,9 @@ export function hex(bytes) {
   return lines.join("\n");
 }
 
+/** Numbers as they are written: scripts would round those of more than 53 bits. */
+const exact = (key, value, context) => (typeof value === "number" && JSON.rawJSON && context ? JSON.rawJSON(context.source) : value);
+
 /** Data as the console sends it, shown as `text`, `json` or `hex`. */
 export function shown(data, how) {
   if (data.data === undefined && data.data_base64 === undefined) return null;
@@ -88,7 +98,7 @@ export function shown(data, how) {
   let text = data.data;
   if (text === undefined || how === "hex") text = hex(bytes());
   else if (how === "json") {
-    try { text = JSON.stringify(JSON.parse(text), null, 2); } catch { /* shown as it is */ }
+    try { text = JSON.stringify(JSON.parse(text, exact), null, 2); } catch { /* shown as it is */ }
   }
   const cut = data.length > bytes().length ? `\n… ${plural(data.length, "byte")} in all` : "";
   return text + cut;

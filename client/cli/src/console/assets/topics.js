@@ -1,15 +1,19 @@
-// Topics: partitions with leader, replicas and who is in sync.
-import { el, api, ask, attempt, colour, mayWrite, plural } from "./dom.js";
+// Topics: partitions with leader, replicas and who is in sync; opened, why that is so.
+import { el, api, ask, attempt, colour, keepingFocus, mayWrite, plural } from "./dom.js";
+import * as history from "./history.js";
 
 /** Rows of a topic's table that are drawn before "more" is asked for. */
 const ROWS = 60;
 let filter = "";
 let chosen = null;
 let all = false;
+/** Opened partitions of that topic: what is shown below the row, and of which state of the partition that tells. */
+let opened = new Map();
 
 export function enter(view, state, query) {
   chosen = query.get("topic");
   all = false;
+  opened = new Map();
   const search = el("input", { type: "search", class: "grow", placeholder: "Filter by name", "aria-label": "Filter topics by name", value: filter,
     input: (event) => { filter = event.target.value; update(view, state, new Set(["topics"])); } });
   view.append(
@@ -31,7 +35,7 @@ export function update(view, state, what) {
   const box = view.querySelector("#chosen");
   const topic = chosen && state.topics.get(chosen);
   if (chosen && !topic) box.replaceChildren(el("p", { class: "empty" }, `There is no topic ${chosen}.`));
-  else box.replaceChildren(...(topic ? [detail(view, state, topic)] : []));
+  else keepingFocus(box, () => box.replaceChildren(...(topic ? [detail(view, state, topic)] : [])));
 }
 
 function row(name, topic) {
@@ -59,11 +63,17 @@ function detail(view, state, topic) {
   const shown = all ? partitions : partitions.slice(0, ROWS);
   const rows = shown.map(([index, partition]) => {
     const moved = Date.now() - (state.seen.get(`${topic.name}-${index}`) ?? 0) < 2500;
-    return el("tr", { class: moved ? "moved" : null, "data-partition": index },
-      el("td", { class: "number" }, el("a", { href: `#records?topic=${encodeURIComponent(topic.name)}&partition=${index}` }, index)),
-      el("td", {}, partition.leader < 0 ? el("span", { class: "bad" }, "none") : el("span", { class: colour(partition.leader) }, `broker ${partition.leader}`)),
-      el("td", { class: "number" }, partition.epoch < 0 ? "-" : String(partition.epoch)),
-      el("td", {}, partition.replicas.map((id) => chip(id, partition))));
+    const open = () => {
+      if (!opened.delete(index)) opened.set(index, { told: null, box: el("div", {}, el("p", { class: "empty" }, "Reading.")) });
+      update(view, state, new Set(["topics"]));
+    };
+    return [el("tr", { class: moved ? "moved" : null, "data-partition": index },
+      el("td", { class: "number" }, el("a", { href: `#records?topic=${encodeURIComponent(topic.name)}&partition=${index}`, title: "Its records", "data-key": `records ${index}` }, index)),
+      el("td", { class: "time" }, partition.leader < 0 ? el("span", { class: "bad" }, "none") : el("span", { class: colour(partition.leader) }, `broker ${partition.leader}`)),
+      el("td", { class: "number less" }, partition.epoch < 0 ? "-" : String(partition.epoch)),
+      el("td", { class: "chips" }, partition.replicas.map((id) => chip(id, partition))),
+      el("td", { class: "number" }, el("button", { class: "small", type: "button", "data-key": `why ${index}`, "aria-expanded": String(opened.has(index)), "aria-label": `Why, partition ${index}`, click: open }, "Why"))),
+    opened.has(index) ? el("tr", { class: "opened", "data-why": index }, el("td", { colspan: 5 }, explained(topic, index, partition))) : null];
   });
   const more = partitions.length - shown.length;
   return el("section", { class: "card topic", id: "topic" },
@@ -72,9 +82,20 @@ function detail(view, state, topic) {
       el("a", { href: "#topics", class: "faint" }, "close"))),
     el("p", { class: "faint" }, "Filled: the leader. Outlined: a follower in sync. Dashed: out of sync. The first replica is the preferred leader."),
     el("div", { class: "wide" }, el("table", {},
-      el("thead", {}, el("tr", {}, el("th", { class: "number" }, "Partition"), el("th", {}, "Leader"), el("th", { class: "number" }, "Epoch"), el("th", {}, "Replicas"))),
+      el("thead", {}, el("tr", {}, el("th", { class: "number" }, "Partition"), el("th", { class: "time" }, "Leader"), el("th", { class: "number less" }, "Epoch"), el("th", {}, "Replicas"), el("th", {}, el("span", { class: "unseen" }, "Why")))),
       el("tbody", {}, rows))),
     more > 0 ? el("button", { type: "button", click: () => { all = true; update(view, state, new Set(["topics"])); } }, `Show ${plural(more, "more partition")}`) : null);
+}
+
+/** Why it is so, asked for anew when the partition is other than it was. */
+function explained(topic, index, partition) {
+  const entry = opened.get(index);
+  const now = JSON.stringify([partition.leader, partition.epoch, partition.isr]);
+  if (entry.told !== now) {
+    entry.told = now;
+    history.ofPartition(entry.box, topic.name, index);
+  }
+  return entry.box;
 }
 
 function create() {

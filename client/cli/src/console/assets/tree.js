@@ -1,5 +1,6 @@
-// The tree of znodes, one at a time.
+// The tree of znodes, one at a time, with what happened to it.
 import { el, api, ask, attempt, mayWrite, moment, plural, shown } from "./dom.js";
+import * as history from "./history.js";
 
 let how = "json";
 let turn = 0;
@@ -15,7 +16,12 @@ export async function enter(view, state, query) {
     const znode = await read(path);
     if (mine === turn) draw(view, znode);
   } catch (error) {
-    if (mine === turn) view.querySelector("#znode").replaceChildren(el("p", { class: "bad" }, error.message));
+    if (mine !== turn) return;
+    const gone = error.status === 404;
+    view.querySelector("#znode").replaceChildren(
+      el("section", { class: "card" }, el("h3", {}, gone ? "There is no such znode" : "It cannot be read"),
+        el("p", { class: gone ? "faint" : "bad" }, gone ? "If it was deleted not long ago, its history says when, by whom, and what it held." : error.message)),
+      el("div", {}, history.ofZnode(path)));
   }
 }
 
@@ -46,13 +52,14 @@ function draw(view, znode) {
     } });
   add(znode);
   view.querySelector("#znode").replaceChildren(
-    el("section", { class: "card" }, el("h3", {}, plural(znode.stat.num_children, "child").replace("childs", "children")), el("div", { class: "bar" }, filter), list, more),
-    el("section", { class: "card" }, data(view, znode), stat(znode), mayWrite ? actions(view, znode) : null));
+    el("section", { class: "card" }, el("h3", {}, znode.stat.num_children ? plural(znode.stat.num_children, "child").replace("childs", "children") : "No children"),
+      znode.stat.num_children ? [el("div", { class: "bar" }, filter), list, more] : null),
+    el("div", {}, el("section", { class: "card" }, data(view, znode), stat(znode), mayWrite ? actions(view, znode) : null), history.ofZnode(znode.path)));
 }
 
 function data(view, znode) {
   const box = el("pre", { id: "data" });
-  const show = () => { box.textContent = shown(znode, how) ?? "no data"; };
+  const show = () => { box.textContent = shown(znode, how) ?? "no data"; box.className = how === "hex" ? "hex" : ""; };
   show();
   const pick = el("select", { "aria-label": "Show as", value: how, change: (event) => { how = event.target.value; show(); } },
     ["json", "text", "hex"].map((one) => el("option", { value: one, selected: one === how }, one)));
@@ -63,7 +70,7 @@ function stat(znode) {
   const s = znode.stat;
   const zxid = (value) => `0x${value.toString(16)}`;
   const rows = { "created": `${moment(s.ctime_ms)}, zxid ${zxid(s.czxid)}`, "data set": `${moment(s.mtime_ms)}, zxid ${zxid(s.mzxid)}`, "children changed": `zxid ${zxid(s.pzxid)}`,
-    "version": `${s.version} (children ${s.cversion}, access list ${s.aversion})`, "lives": s.ephemeral_owner ? `with session ${zxid(s.ephemeral_owner)} (ephemeral)` : "until it is deleted",
+    "version": `${s.version} (children ${s.cversion}, access list ${s.aversion})`, "lives": znode.owner ? `with session ${znode.owner} (ephemeral)` : "until it is deleted",
     "access": znode.acl.map((acl) => `${acl.scheme ?? ""}:${acl.id ?? ""}`).join(", ") };
   return el("dl", { class: "stat" }, Object.entries(rows).map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
@@ -85,4 +92,9 @@ function actions(view, znode) {
     el("button", { type: "button", click: () => ask(`Create below ${znode.path}`, "A persistent znode that everybody may change.", "Create", create, [el("div", { class: "bar" }, name), fresh]) }, "Create a child"),
     znode.path === "/" ? null : el("button", { type: "button", class: "danger", disabled: znode.stat.num_children > 0, title: znode.stat.num_children ? "It has children" : null,
       click: () => ask(`Delete ${znode.path}?`, `It is deleted if it still has version ${znode.stat.version}. Whoever relies on it is told by its watches.`, "Delete", remove) }, "Delete"));
+}
+
+/** What is still being read is of no use any more. */
+export function leave() {
+  turn += 1;
 }
