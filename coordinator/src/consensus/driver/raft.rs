@@ -236,8 +236,8 @@ impl RaftThread {
     }
 
     fn node_input(&mut self, now: Now, input: NodeInput) {
-        if let NodeInput::Checkpoint(_) = &input {
-            let former = self.checkpoints.made();
+        if let NodeInput::Checkpoint(mark) = &input {
+            let former = self.checkpoints.made(mark.at);
             self.remove_checkpoint(former);
         }
         self.node.handle(now, input);
@@ -398,7 +398,7 @@ impl RaftThread {
 
     fn send_checkpoint(&self, message: Message) {
         let to = message.to;
-        let announced = self.checkpoints.announced();
+        let announced = self.checkpoints.announced_by(&message);
         let folder = announced.map(|number| self.checkpoint_folder(number));
         let (identity, events) = (self.links.identity.clone(), self.links.events.clone());
         let address = self.links.bulk_addresses.get(&server_of(to)).cloned();
@@ -408,7 +408,9 @@ impl RaftThread {
                     bulk::send(&identity, to, &address, message, &folder)
                 }
                 (None, _) => Err(std::io::Error::other("its address is not known")),
-                (_, None) => Err(std::io::Error::other("it was dropped meanwhile")),
+                (_, None) => Err(std::io::Error::other(
+                    "a newer one took its place, or it was dropped",
+                )),
             };
             if let Err(error) = &result {
                 tracing::warn!(to, %error, "a checkpoint could not be sent");

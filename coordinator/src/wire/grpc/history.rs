@@ -212,18 +212,19 @@ impl Past {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::SessionId;
+    use crate::session::SessionId;
+    use crate::tree::Acl;
 
     #[test]
     fn the_larger_transactions_are_the_fewer_are_read_at_a_time() {
         let of = |znodes: usize, data: usize| {
-            let node = Arc::new(Node {
-                data: Some(vec![0; data].into()),
-                ..Node::default()
-            });
+            let data = Some(vec![0; data].into());
+            let node = Node::new(data, Acl::open(), SessionId::NONE, Zxid(1), 0);
+            let (node, parent_before) = (Arc::new(node.clone()), node.children);
             let created = |at: usize| Mutation::Created {
                 path: format!("/z{at}").into(),
                 node: Arc::clone(&node),
+                parent_before,
             };
             Arc::new(Transaction {
                 zxid: Zxid(1),

@@ -195,7 +195,7 @@ impl Member {
                 self.log_on(env);
             }
             Some(Done::Checkpoint(mark)) => {
-                if let Some(former) = up.raft.checkpoints.made() {
+                if let Some(former) = up.raft.checkpoints.made(mark.at) {
                     self.folders.remove(&checkpoint_folder(former));
                 }
                 self.handle(env, NodeInput::Checkpoint(mark));

@@ -126,7 +126,7 @@ impl World {
         let announced = member
             .up
             .as_ref()
-            .and_then(|up| up.raft.checkpoints.announced());
+            .and_then(|up| up.raft.checkpoints.announced_by(&message));
         let store = announced.and_then(|number| member.folders.get(&checkpoint_folder(number)));
         let sent = store.is_some_and(|store| {
             let cargo = Cargo::Checkpoint(Box::new(message), Arc::new(store));
