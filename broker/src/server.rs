@@ -92,6 +92,26 @@ pub enum RunError {
     Panicked(String),
 }
 
+impl RunError {
+    /// Whether somebody else has what this broker needs, a port, a directory, its id, or its directories are somebody else's.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        let in_use = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse;
+        match self {
+            Self::Bind(bind) => in_use(&bind.source),
+            Self::Metrics { source, .. } => in_use(source),
+            Self::Logs(ManagerError::Locked(_)) => true,
+            Self::Registration(registration) => matches!(
+                registration,
+                RegistrationError::IdTaken { .. }
+                    | RegistrationError::OtherCluster { .. }
+                    | RegistrationError::OtherBroker { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// Runs a broker until `shutdown`, then stops it cleanly.
 ///
 /// # Errors

@@ -88,6 +88,20 @@ pub enum RunError {
     Consensus(#[from] StartError),
 }
 
+impl RunError {
+    /// Whether somebody else has what this node needs: a port, a folder.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Listen { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
+            Self::Locked(LockError::Held { .. }) | Self::Consensus(StartError::Another { .. }) => {
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A node that runs.
 pub struct Server {
     door: FrontDoor,

@@ -21,7 +21,7 @@ pub struct BindError {
     name: String,
     host: String,
     port: u16,
-    source: std::io::Error,
+    pub(super) source: std::io::Error,
 }
 
 impl BindError {

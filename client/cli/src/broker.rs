@@ -1,5 +1,6 @@
 //! `zweig broker`: one broker; `zweig broker list`: all of them, as a cluster sees itself.
 
+use futures::TryFutureExt as _;
 use zweig_broker::config::Config;
 
 use crate::brokers;
@@ -36,6 +37,10 @@ pub fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let config = Config::load(role.config.as_deref(), &role.set);
     let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
     role::run(&role, Workers::All, |shutdown| {
-        Box::pin(zweig_broker::run(config, shutdown))
+        let ended = zweig_broker::run(config, shutdown);
+        Box::pin(ended.map_err(|error| {
+            let conflict = error.is_conflict();
+            Failure::of_server(error, conflict)
+        }))
     })
 }

@@ -1,5 +1,6 @@
 //! `zweig coordinator`: one node of the ensemble; `zweig coordinator wipe`: sets a damaged one's data aside.
 
+use futures::TryFutureExt as _;
 use zweig_coordinator::Config;
 
 use crate::coordinator_wipe;
@@ -37,7 +38,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = config(&args.role, args.myid)?;
     zweig_coordinator::exit_on_panic();
     role::run(&args.role, Workers::Half, |shutdown| {
-        zweig_coordinator::run(config, shutdown)
+        zweig_coordinator::run(config, shutdown).map_err(|error| {
+            let conflict = error.is_conflict();
+            Failure::of_server(error, conflict)
+        })
     })
 }
 

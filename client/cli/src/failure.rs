@@ -79,6 +79,19 @@ impl Failure {
         .into()
     }
 
+    /// What a server that ended comes to; `conflict`: somebody else has what it needs.
+    pub fn of_server(error: impl Into<anyhow::Error>, conflict: bool) -> anyhow::Error {
+        let error = error.into();
+        match conflict {
+            true => Self {
+                code: Code::Conflict,
+                ..Self::of(&error)
+            }
+            .into(),
+            false => error,
+        }
+    }
+
     /// One that has been told already: only its exit code is left to give.
     pub fn told(code: Code) -> anyhow::Error {
         Self::error(code, "")

@@ -91,6 +91,40 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
 }
 
 #[test]
+fn a_server_whose_port_is_taken_says_so_and_is_not_to_be_tried_again() {
+    let cluster = Cluster::start(1, 1);
+    let (_, taken) = cluster
+        .coordinator(1)
+        .rsplit_once(':')
+        .map(|(h, p)| (h.to_owned(), p.to_owned()))
+        .expect("a port");
+    let data = |name: &str| cluster.path(name).display().to_string();
+    let coordinator = [
+        format!("dataDir={}", data("other-node")),
+        format!("clientPort={taken}"),
+    ];
+    let broker = [
+        "broker.id=9".to_owned(),
+        format!("log.dirs={}", data("other-broker")),
+        format!("zookeeper.connect={}/kafka", cluster.coordinator(1)),
+        format!("listeners=PLAINTEXT://{}", cluster.broker(1)),
+    ];
+    let arguments = |server: &str, settings: &[String]| {
+        let set = settings
+            .iter()
+            .flat_map(|one| ["--set".to_owned(), one.clone()]);
+        std::iter::once(server.to_owned())
+            .chain(set)
+            .collect::<Vec<_>>()
+    };
+    for (server, settings) in [("coordinator", &coordinator[..]), ("broker", &broker[..])] {
+        let arguments = arguments(server, settings);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        fails(&cluster, &arguments, CONFLICT, "in use");
+    }
+}
+
+#[test]
 fn whom_a_znode_is_for_needs_no_other_tool() {
     let cluster = Cluster::start(1, 0);
     let ada = ["--auth", "digest:ada:secret"];
