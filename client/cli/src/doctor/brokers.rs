@@ -52,7 +52,7 @@ pub struct Knock {
     pub broker: i32,
     /// Where it is said to be.
     pub address: String,
-    /// The best of several.
+    /// The median of several.
     pub answer: Result<f64, String>,
 }
 

@@ -26,7 +26,7 @@ const SLOW_MS: f64 = 20.0;
 pub struct Probe {
     /// Its answer, or why there is none.
     pub row: Row,
-    /// How long it took, in milliseconds; the best of several.
+    /// How long it took, in milliseconds; the median of several.
     pub ms: f64,
     /// By how much its clock is ahead of this one's, in milliseconds, if it says.
     pub ahead_ms: Option<i64>,

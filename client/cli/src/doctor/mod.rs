@@ -30,8 +30,11 @@ use crate::output::{Cell, Output, Table, Tone, cell};
 /// How long one process is waited for, at most.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Times each process is asked; the best answer counts, since the others were held up by something else.
-const TRIES: usize = 3;
+/// Times each process is asked; the median counts.
+const TRIES: usize = 5;
+
+/// Between two of them, so that they do not all meet the same moment.
+const BETWEEN: Duration = Duration::from_millis(40);
 
 /// Groups and topics looked at one by one, at most.
 const LOOKS: usize = 200;
@@ -189,7 +192,8 @@ async fn probe_all(endpoints: Vec<String>, patience: Duration) -> Vec<Probe> {
 
 /// Asks a node again, to see how fast it is and how late its clock says it is.
 async fn probe(row: Row, patience: Duration) -> Probe {
-    let mut best: Option<(f64, Option<i64>)> = None;
+    let mut times = Vec::new();
+    let mut best: Option<(Duration, i64)> = None;
     let tries = if row.status.is_some() { TRIES } else { 0 };
     for _ in 0..tries {
         let (begun, sent_ms) = (now(), unix_ms());
@@ -197,14 +201,28 @@ async fn probe(row: Row, patience: Duration) -> Probe {
             continue;
         };
         let took = elapsed(begun);
-        let ms = took.as_secs_f64() * 1_000.0;
-        if best.is_none_or(|(least, _)| ms < least) {
+        times.push(took);
+        // The quickest answer says most about a clock.
+        if let Some(time_ms) = answer.time_ms
+            && best.is_none_or(|(least, _)| took < least)
+        {
             let half = i64::try_from(took.as_millis() / 2).unwrap_or(0);
-            best = Some((ms, answer.time_ms.map(|time| time - sent_ms - half)));
+            best = Some((took, time_ms - sent_ms - half));
         }
+        tokio::time::sleep(BETWEEN).await;
     }
-    let (ms, ahead_ms) = best.unwrap_or_default();
-    Probe { row, ms, ahead_ms }
+    Probe {
+        row,
+        ms: median_ms(times),
+        ahead_ms: best.map(|(_, ahead_ms)| ahead_ms),
+    }
+}
+
+/// In milliseconds; 0 of nothing.
+fn median_ms(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    let median = times.get(times.len() / 2);
+    median.map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
 }
 
 /// The brokers that are registered: below the chroot of `--server` or, if there are none, one level further down.
@@ -272,25 +290,26 @@ async fn knock(broker: i32, address: &str, patience: Duration) -> Knock {
         connect_timeout: patience,
         request_timeout: patience,
     };
-    let mut answer = Err("not tried".to_owned());
+    let mut times = Vec::new();
+    let mut failure = "not tried".to_owned();
     for _ in 0..TRIES {
         let begun = now();
-        let opened = Connection::open(address, &options).await;
-        let ms = elapsed(begun).as_secs_f64() * 1_000.0;
-        answer = match (opened, answer) {
-            (Ok(_), Ok(least)) => Ok(ms.min(least)),
-            (Ok(_), Err(_)) => Ok(ms),
-            (Err(_), Ok(least)) => Ok(least),
-            (Err(error), Err(_)) => Err(error.to_string()),
-        };
-        if answer.is_err() {
+        match Connection::open(address, &options).await {
+            Ok(_) => times.push(elapsed(begun)),
+            Err(error) => failure = error.to_string(),
+        }
+        if times.is_empty() {
             break;
         }
+        tokio::time::sleep(BETWEEN).await;
     }
     Knock {
         broker,
         address: address.to_owned(),
-        answer,
+        answer: match times.is_empty() {
+            true => Err(failure),
+            false => Ok(median_ms(times)),
+        },
     }
 }
 
