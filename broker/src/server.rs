@@ -93,7 +93,8 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether somebody else has what this broker needs, a port, a directory, its id, or its directories are somebody else's.
+    /// Whether somebody else has what this broker needs, a port or a directory, or its directories are somebody else's. Not its
+    /// id: that may be its own former session, which ends.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         let in_use = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse;
@@ -103,9 +104,7 @@ impl RunError {
             Self::Logs(ManagerError::Locked(_)) => true,
             Self::Registration(registration) => matches!(
                 registration,
-                RegistrationError::IdTaken { .. }
-                    | RegistrationError::OtherCluster { .. }
-                    | RegistrationError::OtherBroker { .. }
+                RegistrationError::OtherCluster { .. } | RegistrationError::OtherBroker { .. }
             ),
             _ => false,
         }

@@ -107,12 +107,12 @@ impl Network {
 
 impl Network {
     /// The chroot itself may be missing: the ancestors of anything below it.
-    async fn make_chroot(&self, ensemble: &Ensemble) -> Result<(), Error> {
+    async fn make_chroot(&self, ensemble: &Ensemble, limit: Option<Duration>) -> Result<(), Error> {
         if self.config.chroot.is_empty() {
             return Ok(());
         }
         let make = || ensemble.create_parents("/brokers");
-        persistently(self.config.connection_timeout, make).await
+        persistently(&self.config.chroot, limit, make).await
     }
 }
 
@@ -121,7 +121,11 @@ impl Network {
 ///
 /// # Errors
 /// Those that waiting does not mend, and the last one when the limit is over.
-async fn persistently<F>(limit: Option<Duration>, mut ask: impl FnMut() -> F) -> Result<(), Error>
+async fn persistently<F>(
+    chroot: &str,
+    limit: Option<Duration>,
+    mut ask: impl FnMut() -> F,
+) -> Result<(), Error>
 where
     F: Future<Output = Result<(), Error>>,
 {
@@ -135,7 +139,7 @@ where
         if over || !(error.retriable() || error.outcome_unknown()) {
             return Err(error);
         }
-        tracing::warn!(%error, "the chroot is not there yet, trying on");
+        tracing::warn!(chroot, %error, "the chroot is not there yet, trying on");
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -154,14 +158,17 @@ impl Ports for Network {
                 options.connect_timeout = limit;
             }
             options.resume = resume;
+            let (begun, limit) = (clock::now(), self.config.connection_timeout);
             loop {
                 let ensemble = self.session(options.clone()).await?;
-                match self.make_chroot(&ensemble).await {
+                let left = limit.map(|limit| limit.saturating_sub(clock::now() - begun));
+                match self.make_chroot(&ensemble, left).await {
                     Ok(()) => return Ok(Arc::new(ensemble) as Arc<dyn Port>),
                     Err(Error::SessionExpired) if options.resume.is_none() => {}
                     Err(error) => {
                         return Err(ConnectError::Unavailable {
-                            waited_ms: 0,
+                            waited_ms: u64::try_from((clock::now() - begun).as_millis())
+                                .unwrap_or(u64::MAX),
                             failures: format!("creating the chroot: {error}"),
                         });
                     }
@@ -241,7 +248,7 @@ mod tests {
                     .unwrap_or_else(|| Err(Error::NotDone("no quorum".to_owned()))),
             )
         };
-        (persistently(limit, ask).await, count)
+        (persistently("/kafka", limit, ask).await, count)
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,6 +36,7 @@ pub struct Context {
         env = "ZWEIG_AUTH",
         hide_env_values = true,
         value_name = "SCHEME:CREDENTIAL",
+        value_delimiter = '\n',
         value_parser = auth
     )]
     pub auth: Vec<Auth>,
@@ -68,6 +69,33 @@ impl Context {
     /// How to print.
     pub fn output(&self) -> Output {
         Output::new(self.output, self.color)
+    }
+
+    /// What a process of this program finds in its environment so that it goes where this one goes, as the same users.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut set = vec![
+            ("ZWEIG_SERVER", self.server.clone()),
+            ("ZWEIG_TIMEOUT", self.timeout.to_string()),
+        ];
+        if !self.auth.is_empty() {
+            let all = self
+                .auth
+                .iter()
+                .map(|who| format!("{}:{}", who.scheme, who.id));
+            set.push(("ZWEIG_AUTH", all.collect::<Vec<_>>().join("\n")));
+        }
+        set
+    }
+
+    /// The options that no environment holds.
+    pub fn arguments(&self) -> Vec<String> {
+        let name = |value: Option<clap::builder::PossibleValue>| {
+            value.map_or_else(String::new, |value| value.get_name().to_owned())
+        };
+        vec![
+            format!("--output={}", name(self.output.to_possible_value())),
+            format!("--color={}", name(self.color.to_possible_value())),
+        ]
     }
 
     /// The length of `--timeout`.

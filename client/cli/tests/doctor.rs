@@ -62,7 +62,9 @@ fn what_is_wrong_is_named_and_what_is_well_is_not() {
 
 #[test]
 fn a_broker_that_hangs_is_named_before_its_session_ends() {
-    let cluster = Cluster::start(1, 2);
+    // Longer than a look takes on a busy machine.
+    let patient = "zookeeper.session.timeout.ms=20000";
+    let cluster = Cluster::start_with(1, 2, patient);
     cluster.zweig_ok(&["topic", "create", "orders", "-p", "1", "-r", "2"]);
     cluster.signal(Role::Broker(2), Signal::STOP);
     let (code, found) = findings(&cluster);

@@ -43,11 +43,18 @@ fn lines_do_what_zookeepers_shell_does() {
          whoami\n\
          deleteall /app/n-0000000001\n\
          history\n\
+         # a comment\n\
          redo 1\n\
+         redo 99\n\
+         version\n\
          quit\n\
          get /never-read\n",
     );
-    assert_eq!((code, told.as_str()), (Some(0), ""), "{printed}");
+    assert_eq!(
+        (code, told.as_str()),
+        (Some(0), "error: there is no line 99\n"),
+        "{printed}"
+    );
     for line in [
         "Created /app",
         "two words",

@@ -2,6 +2,7 @@
 //! explain` on the page.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -12,6 +13,7 @@ use zweig_client::ensemble::{Image, PastChange, Stat};
 use super::Console;
 use super::browse::{Data, session_name};
 use super::refusal::Refusal;
+use crate::clock::{elapsed, now};
 use crate::history::explain::{Explained, explain};
 use crate::history::{Line, Sessions, cause_name, compare, newest, why};
 use crate::output::JsonData;
@@ -28,6 +30,9 @@ const AROUND: usize = 3;
 
 /// Characters of a line that are sent.
 const WIDTH: usize = 1_000;
+
+/// How long changes are compared for one page; the others are shown without.
+const COMPARING: Duration = Duration::from_secs(2);
 
 /// Which znode.
 #[derive(Deserialize)]
@@ -100,9 +105,10 @@ pub async fn znode(
     let sessions = Sessions::beside(&ensemble, &query.path).await?;
     // Comparing takes a while where much was written.
     let told = spawn_blocking(move || {
+        let begun = now();
         let changes = kept.changes.iter().rev();
         changes
-            .map(|change| told(change, &sessions))
+            .map(|change| told(change, &sessions, elapsed(begun) < COMPARING))
             .collect::<Vec<_>>()
     });
     let changes = told.await.map_err(anyhow::Error::from)?;
@@ -114,7 +120,7 @@ pub async fn znode(
     }))
 }
 
-fn told(change: &PastChange, sessions: &Sessions) -> Change {
+fn told(change: &PastChange, sessions: &Sessions, compared: bool) -> Change {
     let versions = |image: &Option<Image>| image.as_ref().map(|image| Versions::of(&image.stat));
     Change {
         zxid: change.zxid,
@@ -124,7 +130,10 @@ fn told(change: &PastChange, sessions: &Sessions) -> Change {
         why: why(change, sessions),
         session: session_name(change.session),
         versions: (versions(&change.before), versions(&change.after)),
-        diff: diff(change.before.as_ref(), change.after.as_ref()),
+        diff: match compared {
+            true => diff(change.before.as_ref(), change.after.as_ref()),
+            false => Diff::Long,
+        },
     }
 }
 

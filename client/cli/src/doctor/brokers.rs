@@ -75,8 +75,10 @@ pub fn listeners(registered: &[Registered], knocks: &[Knock]) -> Vec<Finding> {
         .filter_map(|knock| Some((name(knock.broker), *knock.answer.as_ref().ok()?)));
     found.extend(slow(&answered.collect::<Vec<_>>(), SLOW_MS));
     for broker in registered {
-        let ahead = broker.said_ms.map_or(0, |said| said - broker.since_ms);
-        if ahead.abs() > SKEW_MS {
+        let ahead = broker
+            .said_ms
+            .map_or(0, |said| said.saturating_sub(broker.since_ms));
+        if ahead.unsigned_abs() > SKEW_MS.unsigned_abs() {
             found.push(skewed(
                 &name(broker.id),
                 ahead,

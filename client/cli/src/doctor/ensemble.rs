@@ -30,6 +30,8 @@ pub struct Probe {
     pub ms: f64,
     /// By how much its clock is ahead of this one's, in milliseconds, if it says.
     pub ahead_ms: Option<i64>,
+    /// What it had applied when it was asked last, some time behind its first answer.
+    pub applied: u64,
 }
 
 /// Everything there is to say of the coordinators.
@@ -49,7 +51,7 @@ pub fn findings(probes: &[Probe]) -> Vec<Finding> {
     }
     found.extend(quorum(&answered));
     found.extend(members(&answered));
-    found.extend(lag(&answered));
+    found.extend(lag(probes));
     found.extend(clocks(probes));
     found.extend(sessions(&answered, probes.len()));
     let named = probes
@@ -153,23 +155,26 @@ fn members(answered: &[&Status]) -> Vec<Finding> {
     found
 }
 
-fn lag(answered: &[&Status]) -> Vec<Finding> {
-    let committed = answered
-        .iter()
-        .map(|status| status.committed)
+/// Who has not applied in the end what was committed in the beginning.
+fn lag(probes: &[Probe]) -> Vec<Finding> {
+    let answered = || {
+        probes
+            .iter()
+            .filter_map(|p| Some((p.row.status.as_ref()?, p.applied)))
+    };
+    let committed = answered()
+        .map(|(status, _)| status.committed)
         .max()
         .unwrap_or(0);
-    let behind = |status: &Status| committed.saturating_sub(status.applied);
-    let late = answered.iter().filter(|status| behind(status) > LAG);
-    late.map(|status| {
-        let what = format!(
-            "is {} entries behind: its clients see an old state",
-            behind(status)
-        );
-        Finding::warning(name(status), what)
-            .advice("If it does not catch up, look at its disk and its network.")
-    })
-    .collect()
+    let behind = answered().map(|(status, applied)| (status, committed.saturating_sub(applied)));
+    behind
+        .filter(|(_, behind)| *behind > LAG)
+        .map(|(status, behind)| {
+            let what = format!("is {behind} entries behind: its clients see an old state");
+            Finding::warning(name(status), what)
+                .advice("If it does not catch up, look at its disk and its network.")
+        })
+        .collect()
 }
 
 /// Each clock against the median of them.
@@ -185,11 +190,15 @@ fn clocks(probes: &[Probe]) -> Vec<Finding> {
     };
     let mut found: Vec<Finding> = told
         .iter()
-        .filter(|(_, ms)| (ms - median).abs() > SKEW_MS)
-        .map(|(who, ms)| skewed(who, ms - median, "the other coordinators"))
+        .filter(|(_, ms)| ms.saturating_sub(median).unsigned_abs() > SKEW_MS.unsigned_abs())
+        .map(|(who, ms)| skewed(who, ms.saturating_sub(median), "the other coordinators"))
         .collect();
-    if median.abs() > SKEW_MS {
-        found.push(skewed("this machine", -median, "the coordinators"));
+    if median.unsigned_abs() > SKEW_MS.unsigned_abs() {
+        found.push(skewed(
+            "this machine",
+            median.saturating_neg(),
+            "the coordinators",
+        ));
     }
     found
 }
@@ -286,6 +295,7 @@ mod tests {
             },
             ms: 1.0,
             ahead_ms: Some(0),
+            applied: 5_000,
         }
     }
 
@@ -305,6 +315,7 @@ mod tests {
             },
             ms: 0.0,
             ahead_ms: None,
+            applied: 0,
         }
     }
 
@@ -347,7 +358,7 @@ mod tests {
         let edit = |probe: &mut Probe, change: fn(&mut Status)| {
             probe.row.status.iter_mut().for_each(change)
         };
-        edit(&mut probes[1], |status| status.applied = 3_000);
+        probes[1].applied = 3_000;
         edit(&mut probes[2], |status| {
             status.disks.push(Disk {
                 folder: "/d".to_owned(),

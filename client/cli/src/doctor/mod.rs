@@ -129,30 +129,32 @@ async fn examine(context: &Context, brokers: &Brokers) -> anyhow::Result<Vec<Fin
     let probes = probe_all(context.options()?.endpoints, patience).await;
     let mut found = ensemble::findings(&probes);
     let registered = match registrations(context).await {
-        Ok(registered) => registered,
+        Ok(registered) => Some(registered),
         Err(failure) => {
             let failure = Failure::of(&failure);
             found.push(Finding::error("ensemble", failure.message));
-            Vec::new()
+            None
         }
     };
-    let knocks = knock_at_all(&registered, patience).await;
-    found.extend(brokers::listeners(&registered, &knocks));
-    found.extend(examine_brokers(context, brokers, &registered, &knocks).await);
+    let known = registered.as_deref().unwrap_or_default();
+    let knocks = knock_at_all(known, patience).await;
+    found.extend(brokers::listeners(known, &knocks));
+    found.extend(examine_brokers(context, brokers, registered.as_deref(), &knocks).await);
     Ok(found)
 }
 
-/// What the brokers say, asked through one that answers.
+/// What the brokers say, asked through one that answers. Who is `registered` is not known while nobody leads the ensemble.
 async fn examine_brokers(
     context: &Context,
     brokers: &Brokers,
-    registered: &[Registered],
+    registered: Option<&[Registered]>,
     knocks: &[Knock],
 ) -> Vec<Finding> {
+    let nobody = registered.unwrap_or_default().is_empty();
     // Where they are registered wins over `--bootstrap`: that is where clients are sent.
     let open = knocks.iter().filter(|knock| knock.answer.is_ok());
     let mut addresses: Vec<String> = open.map(|knock| knock.address.clone()).collect();
-    if registered.is_empty() {
+    if nobody {
         addresses = vec![brokers.bootstrap.clone()];
     }
     if addresses.is_empty() {
@@ -167,16 +169,23 @@ async fn examine_brokers(
     let admin = client.admin(PATIENCE.min(context.patience()));
     let cluster = match admin.describe_cluster().await {
         Ok(cluster) => cluster,
-        Err(error) if registered.is_empty() => {
+        Err(error) if nobody => {
             let what = format!(
-                "none is registered, and there is none at {}: {error}",
+                "none is known to be registered, and there is none at {}: {error}",
                 brokers.bootstrap
             );
             return vec![Finding::error("brokers", what)];
         }
         Err(error) => return vec![Finding::error("brokers", error.to_string())],
     };
-    let mut found = brokers::membership(&cluster, registered);
+    let mut found = match registered {
+        Some([]) => vec![Finding::error(
+            "brokers",
+            "they answer, but none is registered below the chroot of --server, nor one level further down",
+        )],
+        Some(registered) => brokers::membership(&cluster, registered),
+        None => Vec::new(),
+    };
     found.extend(brokers::partitions(
         &cluster,
         &min_isr(&admin, &cluster).await,
@@ -194,6 +203,7 @@ async fn probe_all(endpoints: Vec<String>, patience: Duration) -> Vec<Probe> {
 async fn probe(row: Row, patience: Duration) -> Probe {
     let mut times = Vec::new();
     let mut best: Option<(Duration, i64)> = None;
+    let mut applied = row.status.as_ref().map_or(0, |status| status.applied);
     let tries = if row.status.is_some() { TRIES } else { 0 };
     for _ in 0..tries {
         let (begun, sent_ms) = (now(), unix_ms());
@@ -202,12 +212,14 @@ async fn probe(row: Row, patience: Duration) -> Probe {
         };
         let took = elapsed(begun);
         times.push(took);
+        applied = answer.applied;
         // The quickest answer says most about a clock.
         if let Some(time_ms) = answer.time_ms
             && best.is_none_or(|(least, _)| took < least)
         {
             let half = i64::try_from(took.as_millis() / 2).unwrap_or(0);
-            best = Some((took, time_ms - sent_ms - half));
+            let ahead_ms = time_ms.saturating_sub(sent_ms).saturating_sub(half);
+            best = Some((took, ahead_ms));
         }
         tokio::time::sleep(BETWEEN).await;
     }
@@ -215,6 +227,7 @@ async fn probe(row: Row, patience: Duration) -> Probe {
         row,
         ms: median_ms(times),
         ahead_ms: best.map(|(_, ahead_ms)| ahead_ms),
+        applied,
     }
 }
 
@@ -313,18 +326,16 @@ async fn knock(broker: i32, address: &str, patience: Duration) -> Knock {
     }
 }
 
-/// `min.insync.replicas` of the topics that lack a replica somewhere.
+/// In-sync replicas that are enough whatever a topic wants, as a rule.
+const ENOUGH: usize = 3;
+
+/// `min.insync.replicas` of the topics that have few in-sync replicas somewhere.
 async fn min_isr(admin: &Admin, cluster: &ClusterMetadata) -> BTreeMap<String, usize> {
     let topics = cluster
         .topics
         .values()
         .filter_map(|topic| topic.as_ref().ok());
-    let short = topics.filter(|topic| {
-        topic
-            .partitions
-            .values()
-            .any(|p| p.isr.len() < p.replicas.len())
-    });
+    let short = topics.filter(|topic| topic.partitions.values().any(|p| p.isr.len() < ENOUGH));
     let asked = stream::iter(short.take(LOOKS)).map(|topic| async {
         let configs = admin.topic_configs(&topic.name).await.ok()?;
         let min = configs

@@ -19,6 +19,7 @@ pub use who::Sessions;
 use std::collections::VecDeque;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use zweig_client::ensemble::{Ensemble, Error, PastChange};
 
 /// A transaction's number, as it is printed or as a decimal.
@@ -55,7 +56,10 @@ async fn kept(ensemble: &Ensemble, path: &str, recursive: bool) -> Result<Kept, 
     newest(ensemble, path, recursive, usize::MAX).await
 }
 
-/// The newest changes of a path; no more than those are ever held.
+/// Bytes of data that [`newest`] holds, about.
+const HELD: usize = 32 << 20;
+
+/// The newest changes of a path, at most so many, and fewer where they are large; no more than those are ever held.
 ///
 /// # Errors
 /// As [`Ensemble::history`].
@@ -67,11 +71,12 @@ pub async fn newest(
 ) -> Result<Kept, Error> {
     let mut history = ensemble.history(path, recursive, (0, 0)).await?;
     let mut changes = VecDeque::new();
-    let mut more = 0;
+    let (mut more, mut held) = (0, 0);
     while let Some(change) = history.next().await? {
+        held += bytes_of(&change);
         changes.push_back(change);
-        if changes.len() > most {
-            changes.pop_front();
+        while changes.len() > most || (held > HELD && changes.len() > 1) {
+            held -= changes.pop_front().as_ref().map_or(0, bytes_of);
             more += 1;
         }
     }
@@ -81,6 +86,15 @@ pub async fn newest(
         changes: changes.into(),
         more,
     })
+}
+
+fn bytes_of(change: &PastChange) -> usize {
+    let images = [&change.before, &change.after];
+    let data = images
+        .into_iter()
+        .flatten()
+        .filter_map(|image| image.data.as_ref());
+    data.map(Bytes::len).sum()
 }
 
 #[cfg(test)]

@@ -64,15 +64,16 @@ pub enum Command {
         #[arg(short)]
         stat: bool,
         /// Only if this is its version.
-        #[arg(short)]
+        #[arg(short, allow_negative_numbers = true)]
         version: Option<i32>,
         path: String,
+        #[arg(allow_hyphen_values = true)]
         data: String,
     },
     /// Delete a znode.
     Delete {
         /// Only if this is its version.
-        #[arg(short)]
+        #[arg(short, allow_negative_numbers = true)]
         version: Option<i32>,
         path: String,
     },
@@ -191,7 +192,7 @@ mod tests {
             })
         ));
         assert!(matches!(
-            read("set -v 3 /a x"),
+            read("set -v 3 /a -5"),
             Ok(Command::Set {
                 version: Some(3),
                 ..

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
@@ -44,14 +45,16 @@ impl What {
 /// The watches there are.
 pub struct Events {
     printer: Printer,
+    patience: Duration,
     running: BTreeMap<String, Vec<AbortOnDropHandle<()>>>,
 }
 
 impl Events {
-    /// None yet.
-    pub fn new(printer: Printer) -> Self {
+    /// None yet; it may take `patience` until one listens.
+    pub fn new(printer: Printer, patience: Duration) -> Self {
         Self {
             printer,
+            patience,
             running: BTreeMap::new(),
         }
     }
@@ -68,10 +71,19 @@ impl Events {
         once: bool,
     ) -> Result<(), Error> {
         let mut changes = ensemble.watch(path, what != What::Node)?;
-        listening(&mut changes).await?;
+        let waited = self.patience.as_secs();
+        let listening = tokio::time::timeout(self.patience, listening(&mut changes)).await;
+        let late = |_| Error::Unavailable(format!("no node serves the watch within {waited} s"));
+        listening.map_err(late)??;
+        // Another node may serve the session; now it has what the watch begins behind.
+        ensemble.sync().await?;
         let (watched, printer) = (path.to_owned(), Arc::clone(&self.printer));
         let task = tokio::spawn(async move {
             while let Some(item) = changes.next().await {
+                if item == WatchItem::Reset {
+                    let missed = "WATCHER:: changes were missed: look again\n";
+                    (printer.lock())(missed.to_owned());
+                }
                 let WatchItem::Change {
                     kind, path, zxid, ..
                 } = item

@@ -1,7 +1,7 @@
 //! `zweig shell`: one session, and lines typed into it: ZooKeeper's shell's commands, and those of `zweig`.
 //!
 //! [`command`] is what can be typed, [`perform`] does it, [`events`] are its watches, [`complete`] what Tab offers. Commands of
-//! `zweig` itself run as processes of their own, with the same `--server`; Ctrl-C ends them and not the shell.
+//! `zweig` itself run as processes of their own, with the options of this one; Ctrl-C ends them and not the shell.
 
 mod command;
 mod complete;
@@ -9,6 +9,7 @@ mod events;
 mod perform;
 
 use std::io::{IsTerminal, Write, stdin, stdout};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,11 +17,12 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
+use rustix::process::Signal;
 use rustyline::error::ReadlineError;
 use rustyline::history::{DefaultHistory, History as _};
 use rustyline::{Editor, ExternalPrinter as _};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use zweig_client::ensemble::{Auth, Ensemble, Options, SessionState};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use zweig_client::ensemble::{Ensemble, Options, SessionState};
 
 use self::command::{Command, Line};
 use self::complete::Offers;
@@ -49,7 +51,7 @@ pub struct Shell {
     ensemble: Option<Ensemble>,
     events: Events,
     /// Ctrl-C, which ends what is being done, and processes that are waited for, and not the shell.
-    interrupts: Signal,
+    interrupts: Signals,
     lines: Vec<String>,
 }
 
@@ -78,7 +80,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let mut shell = Shell {
         output: context.output(),
         ensemble: None,
-        events: Events::new(printer),
+        events: Events::new(printer, context.patience()),
         interrupts: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
         lines: Vec::new(),
         context,
@@ -171,8 +173,7 @@ impl Shell {
             if line.trim().is_empty() {
                 continue;
             }
-            // A secret is not for the file.
-            if typed && !line.trim_start().starts_with("addauth") {
+            if typed && !holds_a_secret(&line) {
                 let _ = editor.add_history_entry(&line);
             }
             match self.line(line).await {
@@ -194,8 +195,24 @@ impl Shell {
     async fn line(&mut self, line: String) -> anyhow::Result<Next> {
         let words = shlex::split(&line)
             .ok_or_else(|| Failure::error(Code::Usage, "a quotation mark without its other one"))?;
+        // A comment is nothing to do.
+        if words.is_empty() {
+            return Ok(Next::Line);
+        }
+        let (line, words) = match Line::read(words.clone()) {
+            Ok(Command::Redo { number }) => self.earlier(number)?,
+            _ => (line, words),
+        };
         self.lines.push(line);
-        Box::pin(self.perform(words)).await
+        self.perform(words).await
+    }
+
+    /// A line that was done before, and its words; what is kept is never a `redo` itself.
+    fn earlier(&self, number: usize) -> anyhow::Result<(String, Vec<String>)> {
+        let line = self.lines.get(number).cloned();
+        let found = line.and_then(|line| shlex::split(&line).map(|words| (line, words)));
+        let none = || Failure::error(Code::NotFound, format!("there is no line {number}"));
+        found.ok_or_else(none)
     }
 
     async fn perform(&mut self, words: Vec<String>) -> anyhow::Result<Next> {
@@ -209,11 +226,6 @@ impl Shell {
             Command::History { path: None } => self.history()?,
             Command::History { path: Some(path) } => {
                 self.zweig(vec!["history".to_owned(), path]).await?
-            }
-            Command::Redo { number } => {
-                let line = self.lines.get(number).cloned();
-                let none = || Failure::error(Code::NotFound, format!("there is no line {number}"));
-                return self.line(line.ok_or_else(none)?).await;
             }
             Command::Close => self.close().await,
             Command::Connect { server } => self.move_to(server).await?,
@@ -332,22 +344,28 @@ impl Shell {
         }
         let program = std::env::current_exe().context("cannot find this program's file")?;
         let mut process = tokio::process::Command::new(program);
-        process
-            .args(words)
-            .env("ZWEIG_SERVER", &self.context.server);
-        let whole = |who: &Auth| format!("{}:{}", who.scheme, who.id);
-        match &self.context.auth[..] {
-            // Other users can read arguments.
-            [who] => drop(process.env("ZWEIG_AUTH", whole(who))),
-            all => drop(process.args(all.iter().flat_map(|who| ["--auth".to_owned(), whole(who)]))),
-        }
+        // Not as arguments, which other users can read.
+        process.envs(self.context.environment());
+        process.args(self.context.arguments()).args(words);
         let ended = process.status().await.context("cannot start it")?;
-        match ended.code() {
-            Some(0) | None => Ok(()),
+        match (ended.code(), ended.signal()) {
+            (Some(0), _) => Ok(()),
             // It has said why.
-            Some(code) => Err(Failure::told(Code::of_process(code))),
+            (Some(code), _) => Err(Failure::told(Code::of_process(code))),
+            (None, Some(signal)) if signal == Signal::INT.as_raw() => Ok(()),
+            (None, signal) => {
+                let why = format!("it was ended by signal {}", signal.unwrap_or_default());
+                Err(Failure::error(Code::Failed, why))
+            }
         }
     }
+}
+
+/// Whether that line is not for a file.
+fn holds_a_secret(line: &str) -> bool {
+    let words = shlex::split(line).unwrap_or_default();
+    let secret = |word: &String| word == "addauth" || word.starts_with("--auth");
+    words.is_empty() || words.iter().any(secret)
 }
 
 fn save(editor: &mut Editor<Offers, DefaultHistory>) {

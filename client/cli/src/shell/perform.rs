@@ -1,6 +1,7 @@
 //! Doing what was typed, and printing it as ZooKeeper's shell does.
 
-use zweig_client::ensemble::{Acl, CreateMode, Ensemble, Error, Stat, WatchItem};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use zweig_client::ensemble::{Acl, CreateMode, Ensemble, Error, Stat};
 
 use super::command::Command;
 use super::events::{Events, What};
@@ -8,6 +9,9 @@ use crate::create::{acl, data_of};
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 use crate::stat::{letters, print as print_stat};
+
+/// Asked of the ensemble at a time.
+const AT_A_TIME: usize = 32;
 
 /// Does one of the commands that need the session.
 ///
@@ -205,22 +209,34 @@ async fn get_acl(
     with_stat(output, stat.then_some(&seen))
 }
 
-/// A znode and all below it, as of one moment.
+/// A znode and all below it, as this session sees them one after the other; what goes meanwhile is left out.
 async fn subtree(ensemble: &Ensemble, path: &str) -> anyhow::Result<Vec<(String, Stat)>> {
-    let mut picture = ensemble.watch(path, true)?;
-    let mut found = Vec::new();
-    loop {
-        match picture.next().await {
-            Some(WatchItem::Reset) => found.clear(),
-            Some(WatchItem::Node { path, stat, .. }) => found.push((path, stat)),
-            Some(WatchItem::SubtreeEnd { .. }) => break,
-            Some(_) => {}
-            None => return Err(Error::Protocol("the subtree was refused".to_owned()).into()),
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::NoNode(path.to_owned()).into());
+    let stat = ensemble.exists(path).await?;
+    let root = (path.to_owned(), stat.ok_or(Error::NoNode(path.to_owned()))?);
+    let (mut found, mut level) = (vec![root.clone()], vec![root]);
+    while !level.is_empty() {
+        let parents = level.iter().filter(|(_, stat)| stat.num_children > 0);
+        let below = stream::iter(parents).map(|(parent, _)| children(ensemble, parent));
+        let below: Vec<_> = below.buffered(AT_A_TIME).try_collect().await?;
+        level = below.into_iter().flatten().collect();
+        found.extend(level.iter().cloned());
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
+}
+
+/// The children of a znode with their stats; none if it has gone.
+async fn children(ensemble: &Ensemble, parent: &str) -> Result<Vec<(String, Stat)>, Error> {
+    let names = match ensemble.children(parent).await {
+        Ok((names, _)) => names,
+        Err(Error::NoNode(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let prefix = parent.trim_end_matches('/');
+    let stats = stream::iter(names).map(|name| async move {
+        let path = format!("{prefix}/{name}");
+        Ok::<_, Error>(ensemble.exists(&path).await?.map(|stat| (path, stat)))
+    });
+    let stats: Vec<_> = stats.buffered(AT_A_TIME).try_collect().await?;
+    Ok(stats.into_iter().flatten().collect())
 }
