@@ -24,9 +24,10 @@ fn typed(cluster: &Cluster, lines: &str) -> (Option<i32>, String, String) {
     )
 }
 
+/// On three nodes: session and watches may be served by different ones.
 #[test]
 fn lines_do_what_zookeepers_shell_does() {
-    let cluster = Cluster::start(1, 0);
+    let cluster = Cluster::start(3, 0);
     let (code, printed, told) = typed(
         &cluster,
         "create /app 'two words'\n\
@@ -106,7 +107,7 @@ fn a_line_that_fails_says_why_and_what_was_meant_and_the_others_are_done() {
 
 #[test]
 fn a_watch_tells_of_what_happens_while_the_shell_goes_on() {
-    let cluster = Cluster::start(1, 0);
+    let cluster = Cluster::start(3, 0);
     let mut zweig = cluster.command(ZWEIG);
     zweig.arg("shell");
     let mut shell = cluster.talk(zweig, "shell");
