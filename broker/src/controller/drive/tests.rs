@@ -250,6 +250,8 @@ fn a_controller_whose_session_ended_before_its_image_says_so_waits() {
             // It hears of nothing any more but that its session is over.
             drop(one.tasks.remove(0));
             ensemble.expire(one.port.credentials().session);
+            // Virtual time (`start_paused`): it passes when nothing else on this thread has anything to do, and never while
+            // the controller spins.
             tokio::time::sleep(5 * LOOK).await;
             assert!(one.metadata.image().controller.is_some());
         });
