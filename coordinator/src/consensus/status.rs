@@ -66,7 +66,10 @@ impl Status {
             (_, Some(leader)) if before.leader == Some(leader) && before.term == term => {}
             (_, Some(leader)) => tracing::info!(term, former, leader, "this node follows a leader"),
             (Role::Candidate, None) => {
-                let cause = "its connection ended, or it was silent";
+                let cause = match former {
+                    Some(_) => "its connection ended, or it was silent",
+                    None => "none has been heard of, or no election was won",
+                };
                 tracing::info!(
                     term,
                     former,
