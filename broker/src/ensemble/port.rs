@@ -165,6 +165,11 @@ impl Ports for Network {
                 match self.make_chroot(&ensemble, left).await {
                     Ok(()) => return Ok(Arc::new(ensemble) as Arc<dyn Port>),
                     Err(Error::SessionExpired) if options.resume.is_none() => {}
+                    Err(Error::NoAuth(path)) => {
+                        // Waiting does not mend it.
+                        let why = format!("creating the chroot: not allowed on {path}");
+                        return Err(ConnectError::AuthFailed(why));
+                    }
                     Err(error) => {
                         return Err(ConnectError::Unavailable {
                             waited_ms: u64::try_from((clock::now() - begun).as_millis())
