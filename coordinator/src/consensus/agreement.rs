@@ -9,6 +9,9 @@
 //! from the leader, and no majority has been found to agree with it within a patience. Anyone else only says
 //! who differs. So of three nodes the odd one stops, also when it leads, and no other.
 //!
+//! Patience is counted in time at which this node was awake: one that was paused finds the leader's difference at
+//! once, and all who could agree with it behind that in its queues.
+//!
 //! Invariant: `newest` is the index of the last digest in `ring`; those before it follow without gaps.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +20,8 @@ use super::applier::Fatal;
 
 /// Digests kept, one per entry: what a node that lags this far can still compare.
 const DIGESTS: usize = 16 << 10;
+/// A verdict is asked for every 50 ms. Of what lies between two, so much counts as awake.
+const AWAKE_AT_MOST_MS: u64 = 100;
 
 /// What a peer was found to be when last compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ enum Finding {
     /// The same at this index.
     Same(u64),
     /// Another, from this index on at the latest.
-    Differs { index: u64, since_ms: u64 },
+    Differs { index: u64, since_awake_ms: u64 },
 }
 
 #[derive(Debug)]
@@ -54,6 +59,10 @@ pub struct Agreement {
     newest: u64,
     peers: BTreeMap<u64, Peer>,
     patience_ms: u64,
+    /// How long this node was awake up to the last verdict, from its first one on.
+    awake_ms: u64,
+    /// When the last verdict was asked for.
+    asked_ms: Option<u64>,
 }
 
 impl Agreement {
@@ -65,6 +74,8 @@ impl Agreement {
             newest: index,
             peers: BTreeMap::new(),
             patience_ms,
+            awake_ms: 0,
+            asked_ms: None,
         }
     }
 
@@ -75,7 +86,7 @@ impl Agreement {
     }
 
     /// Entries up to `index` were applied, each with the digest behind it.
-    pub fn applied(&mut self, now_ms: u64, index: u64, digests: &[u64]) {
+    pub fn applied(&mut self, index: u64, digests: &[u64]) {
         assert_eq!(
             self.newest + digests.len() as u64,
             index,
@@ -85,22 +96,20 @@ impl Agreement {
         self.ring.drain(..self.ring.len().saturating_sub(DIGESTS));
         self.newest = index;
         let nodes: Vec<u64> = self.peers.keys().copied().collect();
-        nodes
-            .into_iter()
-            .for_each(|node| self.compare(now_ms, node));
+        nodes.into_iter().for_each(|node| self.compare(node));
     }
 
     /// A checkpoint took the state's place.
-    pub fn installed(&mut self, now_ms: u64, index: u64, digest: u64) {
+    pub fn installed(&mut self, index: u64, digest: u64) {
         (self.ring, self.newest) = (VecDeque::from([digest]), index);
         for peer in self.peers.values_mut() {
             peer.found = None;
         }
-        self.applied(now_ms, index, &[]);
+        self.applied(index, &[]);
     }
 
     /// A node, in that life of it, has that digest behind `index`.
-    pub fn heard(&mut self, now_ms: u64, (node, boot): (u64, u64), index: u64, digest: u64) {
+    pub fn heard(&mut self, (node, boot): (u64, u64), index: u64, digest: u64) {
         let unknown = || Peer {
             boot,
             ahead: None,
@@ -113,12 +122,14 @@ impl Agreement {
         }
         if peer.ahead.is_none() {
             peer.ahead = Some((index, digest));
-            self.compare(now_ms, node);
+            self.compare(node);
         }
     }
 
-    /// Why this node has to stop, if it has to.
-    pub fn verdict(&self, now_ms: u64, ensemble: &Ensemble<'_>) -> Option<Fatal> {
+    /// Why this node has to stop, if it has to. To be asked at least every 100 ms.
+    pub fn verdict(&mut self, now_ms: u64, ensemble: &Ensemble<'_>) -> Option<Fatal> {
+        let asked_ms = self.asked_ms.replace(now_ms).unwrap_or(now_ms);
+        self.awake_ms += now_ms.saturating_sub(asked_ms).min(AWAKE_AT_MOST_MS);
         let majority = ensemble.voters.len() / 2 + 1;
         let others = ensemble.voters.iter().filter(|&&id| id != ensemble.node);
         let found = others.filter_map(|id| Some((*id, self.peers.get(id)?.found?)));
@@ -133,13 +144,18 @@ impl Agreement {
             return Some(self.fatal(&format!("voters {differing:?} differ, a majority")));
         }
         let leader = ensemble.leader.filter(|&leader| leader != ensemble.node)?;
-        let Finding::Differs { index, since_ms } = self.peers.get(&leader)?.found? else {
+        let found = self.peers.get(&leader)?.found?;
+        let Finding::Differs {
+            index,
+            since_awake_ms,
+        } = found
+        else {
             return None;
         };
         let own = usize::from(ensemble.voters.contains(&ensemble.node));
         // Who was the same before that index may have gone the leader's way since.
         let agreeing = own + same.iter().filter(|&&at| at >= index).count();
-        (agreeing < majority && now_ms >= since_ms + self.patience_ms).then(|| {
+        (agreeing < majority && self.awake_ms >= since_awake_ms + self.patience_ms).then(|| {
             let why = format!("leader {leader} differs since index {index}");
             self.fatal(&format!("{why}, and no majority agrees with this node"))
         })
@@ -154,7 +170,7 @@ impl Agreement {
     }
 
     /// Compares what a peer last said, once that index is applied here.
-    fn compare(&mut self, now_ms: u64, node: u64) {
+    fn compare(&mut self, node: u64) {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
@@ -180,8 +196,11 @@ impl Agreement {
                 theirs = format_args!("{theirs:016x}"),
                 "a peer's state differs from this node's"
             );
-            let since_ms = now_ms;
-            peer.found = Some(Finding::Differs { index, since_ms });
+            let since_awake_ms = self.awake_ms;
+            peer.found = Some(Finding::Differs {
+                index,
+                since_awake_ms,
+            });
         }
     }
 }
@@ -196,10 +215,10 @@ mod tests {
     fn verdict(node: u64, leader: u64, digests: [Option<u64>; 3], now_ms: u64) -> Option<String> {
         let mut agreement = Agreement::new(9, 1, PATIENCE);
         let own = digests[node as usize - 1].unwrap();
-        agreement.applied(0, 10, &[own]);
+        agreement.applied(10, &[own]);
         for other in (1..=3).filter(|&other| other != node) {
             if let Some(digest) = digests[other as usize - 1] {
-                agreement.heard(0, (other, 7), 10, digest);
+                agreement.heard((other, 7), 10, digest);
             }
         }
         let ensemble = Ensemble {
@@ -207,7 +226,34 @@ mod tests {
             voters: &[1, 2, 3],
             leader: Some(leader),
         };
-        agreement.verdict(now_ms, &ensemble).map(|fatal| fatal.what)
+        awake(&mut agreement, &ensemble, 0, now_ms).map(|fatal| fatal.what)
+    }
+
+    /// The last verdict of a node that asks for one every 50 ms.
+    fn awake(
+        agreement: &mut Agreement,
+        ensemble: &Ensemble<'_>,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> Option<Fatal> {
+        let asked = (from_ms..to_ms).step_by(50).chain([to_ms]);
+        asked.map(|ms| agreement.verdict(ms, ensemble)).last()?
+    }
+
+    #[test]
+    fn a_pause_is_no_patience() {
+        let mut agreement = Agreement::new(0, 1, PATIENCE);
+        let ensemble = Ensemble {
+            node: 2,
+            voters: &[1, 2, 3],
+            leader: Some(1),
+        };
+        agreement.applied(1, &[2]);
+        agreement.heard((1, 7), 1, 3);
+        assert!(awake(&mut agreement, &ensemble, 0, 500).is_none());
+        let woken = 500 + 10 * PATIENCE;
+        assert!(awake(&mut agreement, &ensemble, woken, woken + 350).is_none());
+        assert!(awake(&mut agreement, &ensemble, woken + 400, woken + 450).is_some());
     }
 
     #[test]
@@ -243,16 +289,16 @@ mod tests {
     #[test]
     fn who_agreed_only_before_the_difference_is_no_support() {
         let mut agreement = Agreement::new(0, 1, PATIENCE);
-        agreement.applied(0, 2, &[2, 3]);
-        agreement.heard(0, (3, 7), 1, 2);
-        agreement.heard(0, (1, 7), 2, 99);
+        agreement.applied(2, &[2, 3]);
+        agreement.heard((3, 7), 1, 2);
+        agreement.heard((1, 7), 2, 99);
         let ensemble = Ensemble {
             node: 2,
             voters: &[1, 2, 3],
             leader: Some(1),
         };
-        assert!(agreement.verdict(PATIENCE, &ensemble).is_some());
-        agreement.heard(0, (3, 7), 2, 3);
+        assert!(awake(&mut agreement, &ensemble, 0, PATIENCE).is_some());
+        agreement.heard((3, 7), 2, 3);
         assert!(agreement.verdict(PATIENCE, &ensemble).is_none());
     }
 
@@ -260,23 +306,23 @@ mod tests {
     fn what_is_ahead_waits_and_what_is_too_old_counts_for_nothing() {
         let found = |agreement: &Agreement| agreement.peers[&1].found;
         let mut agreement = Agreement::new(0, 1, PATIENCE);
-        agreement.heard(0, (1, 7), 3, 30);
-        agreement.heard(0, (1, 7), 900, 31);
+        agreement.heard((1, 7), 3, 30);
+        agreement.heard((1, 7), 900, 31);
         assert_eq!(found(&agreement), None);
-        agreement.applied(5, 4, &[10, 20, 33, 40]);
+        agreement.applied(4, &[10, 20, 33, 40]);
         let differs = Finding::Differs {
             index: 3,
-            since_ms: 5,
+            since_awake_ms: 0,
         };
         assert_eq!(found(&agreement), Some(differs));
         // A new life may have another state.
-        agreement.heard(6, (1, 8), 4, 40);
+        agreement.heard((1, 8), 4, 40);
         assert_eq!(found(&agreement), Some(Finding::Same(4)));
         let many: Vec<u64> = (0..DIGESTS as u64).collect();
-        agreement.applied(7, 4 + many.len() as u64, &many);
-        agreement.heard(8, (1, 8), 4, 77);
+        agreement.applied(4 + many.len() as u64, &many);
+        agreement.heard((1, 8), 4, 77);
         assert_eq!(found(&agreement), Some(Finding::Same(4)), "no longer kept");
-        agreement.heard(8, (1, 8), 5, 77);
+        agreement.heard((1, 8), 5, 77);
         assert!(matches!(
             found(&agreement),
             Some(Finding::Differs { index: 5, .. })
@@ -286,10 +332,10 @@ mod tests {
     #[test]
     fn a_checkpoint_begins_anew() {
         let mut agreement = Agreement::new(0, 1, PATIENCE);
-        agreement.heard(0, (1, 7), 50, 500);
-        agreement.installed(0, 40, 400);
+        agreement.heard((1, 7), 50, 500);
+        agreement.installed(40, 400);
         assert_eq!(agreement.newest(), (40, 400));
-        agreement.applied(0, 50, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 500]);
+        agreement.applied(50, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 500]);
         assert_eq!(agreement.peers[&1].found, Some(Finding::Same(50)));
     }
 }

@@ -368,8 +368,7 @@ impl Node {
                 digest,
                 space_low,
             } => {
-                let now_ms = self.now.ms;
-                self.agreement.heard(now_ms, (from, boot), index, digest);
+                self.agreement.heard((from, boot), index, digest);
                 self.short.set_peer(from, space_low);
             }
             // For a former life of this node, or in another's name.
@@ -434,8 +433,7 @@ impl Node {
                 SessionUpdate::Gone(session) => self.expiry.gone(session),
             }
         }
-        self.agreement
-            .applied(self.now.ms, index, &feedback.digests);
+        self.agreement.applied(index, &feedback.digests);
         let refused = self.forwarder.applied(term, &feedback.own);
         self.not_done(refused, NotDone::NoSpace);
         self.core.handle(Input::Applied(index));
@@ -448,7 +446,7 @@ impl Node {
     }
 
     fn installed(&mut self, mark: &CheckpointMark, sessions: &[LiveSession], digest: u64) {
-        self.agreement.installed(self.now.ms, mark.at.index, digest);
+        self.agreement.installed(mark.at.index, digest);
         let unknown = self.forwarder.lose_track(mark.at.term);
         self.out.unknown.extend(unknown);
         self.expiry.clear();

@@ -99,8 +99,8 @@ impl Node {
             voters: &voters,
             leader,
         };
-        let verdict = || self.agreement.verdict(self.now.ms, &ensemble);
-        self.out.fatal = self.out.fatal.take().or_else(verdict);
+        let verdict = self.agreement.verdict(self.now.ms, &ensemble);
+        self.out.fatal = self.out.fatal.take().or(verdict);
     }
 
     /// Tells the others how this node stands, when that is due.
