@@ -5,6 +5,8 @@ mod wire;
 
 #[path = "wire_kafka/connections.rs"]
 mod connections;
+#[path = "wire_kafka/operators.rs"]
+mod operators;
 #[path = "wire_kafka/records.rs"]
 mod records;
 #[path = "wire_kafka/topics.rs"]

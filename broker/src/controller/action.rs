@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::metadata::PartitionState;
+use crate::metadata::{ElectionKind, PartitionState};
 
 /// Why a state is replaced, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Why {
     /// None of the ISR could vouch for its log: the longest one was chosen among all of them.
     /// Records may be lost if power failed on all.
     LongestLog,
-    /// A replica out of sync was chosen, as the topic allows. Records are lost.
+    /// A replica out of sync was chosen, as the topic allows or an operator asked for. Records are lost.
     Unclean,
     /// The preferred replica leads again.
     Preferred,
@@ -72,8 +72,10 @@ pub enum Action {
         /// Version of its znode.
         version: i32,
     },
-    /// Remove the request for preferred leaders.
-    EndPreferredElection {
+    /// Remove a request for elections.
+    EndElection {
+        /// Of which kind.
+        kind: ElectionKind,
         /// Version of its znode.
         version: i32,
     },

@@ -3,13 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::metadata::{Delta, Image, Partition, Topic};
+use crate::metadata::{Delta, ElectionKind, Image, Partition, Topic};
 
 use super::action::{Action, Removal, Why};
 use super::election::{Surroundings, first_state, next_state, preferred_state};
 use super::rebalance::imbalanced;
 
 const UNCLEAN: &str = "unclean.leader.election.enable";
+
+/// What is to be done for a partition for which an election is asked for.
+enum Asked {
+    /// This.
+    Now(Action),
+    /// Something else comes first: the next image tells.
+    Later,
+}
 
 /// One term of a controller: what stays the same from its election to its end.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +44,9 @@ impl Controller {
         if delta.all || delta.requests {
             requests(image, &mut actions);
         }
-        self.preferred_asked(image, &mut actions);
+        for kind in [ElectionKind::Preferred, ElectionKind::Unclean] {
+            self.asked_for(image, kind, &mut actions);
+        }
         actions
     }
 
@@ -136,24 +146,57 @@ impl Controller {
         })
     }
 
-    /// A request for preferred leaders stands until nothing more can be done for it.
-    fn preferred_asked(&self, image: &Image, actions: &mut Vec<Action>) {
-        let Some(asked) = &image.preferred_election else {
+    /// Any replica that is here leads a partition that has no leader and gets none by itself.
+    fn unclean(&self, image: &Image, topic: &Topic, index: i32) -> Option<Asked> {
+        if image.deleting.contains_key(&topic.name) {
+            return None;
+        }
+        let partition = topic.partitions.get(&index)?;
+        let around = self.around(image, topic, index);
+        if !partition.has_state() || next_state(partition, &around).is_some() {
+            return Some(Asked::Later);
+        }
+        if partition.leader.is_some() {
+            return None;
+        }
+        let asked = Surroundings {
+            unclean_allowed: true,
+            ..around
+        };
+        let (state, why) = next_state(partition, &asked)?;
+        Some(Asked::Now(Action::SetState {
+            topic: topic.name.clone(),
+            partition: index,
+            expected: partition.partition_epoch,
+            state,
+            why,
+        }))
+    }
+
+    /// A request for elections stands until nothing more can be done for it.
+    fn asked_for(&self, image: &Image, kind: ElectionKind, actions: &mut Vec<Action>) {
+        let Some(asked) = image.asked_election(kind) else {
             return;
         };
-        let asked_for: BTreeSet<_> = asked.partitions.iter().collect();
-        let elections: Vec<Action> = asked_for
+        let partitions: BTreeSet<_> = asked.partitions.iter().collect();
+        let elections: Vec<Asked> = partitions
             .into_iter()
             .filter_map(|(topic, index)| {
                 let topic = image.topic(topic)?;
-                self.preferred(image, topic, *index)
+                match kind {
+                    ElectionKind::Preferred => self.preferred(image, topic, *index).map(Asked::Now),
+                    ElectionKind::Unclean => self.unclean(image, topic, *index),
+                }
             })
             .collect();
         if elections.is_empty() {
             let version = asked.version;
-            actions.push(Action::EndPreferredElection { version });
+            actions.push(Action::EndElection { kind, version });
         }
-        actions.extend(elections);
+        actions.extend(elections.into_iter().filter_map(|election| match election {
+            Asked::Now(action) => Some(action),
+            Asked::Later => None,
+        }));
     }
 
     fn around<'a>(&self, image: &'a Image, topic: &Topic, index: i32) -> Surroundings<'a> {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use zweig_client::ensemble::{ChangeKind, Stat, WatchItem};
 
 use crate::metadata::{
-    ControllerNode, Delta, Image, PartitionState, PreferredElection, VersionedEpoch,
+    AskedElection, ControllerNode, Delta, Image, PartitionState, VersionedEpoch,
 };
 
 use super::znode::{DecodeError, admin, brokers, cluster, config, controller, own, topics};
@@ -306,12 +306,10 @@ impl Fold {
         match *segments {
             ["admin", "delete_topics", topic] => image.deleting.insert_mut(Arc::from(topic), ()),
             ["admin", "preferred_replica_election"] => {
-                // What cannot be read asks for nothing, and is removed like what is done.
-                let partitions = admin::decode_election(data).unwrap_or_default();
-                image.preferred_election = Some(Arc::new(PreferredElection {
-                    version: stat.version,
-                    partitions,
-                }));
+                image.preferred_election = Some(asked_election(data, stat));
+            }
+            ["zweig", "unclean_election"] => {
+                image.unclean_election = Some(asked_election(data, stat));
             }
             ["isr_change_notification" | "log_dir_event_notification", _] => {
                 image.notifications.insert_mut(Arc::from(path), ());
@@ -403,6 +401,7 @@ impl Fold {
                 image.deleting.remove_mut(topic);
             }
             ["admin", "preferred_replica_election"] => image.preferred_election = None,
+            ["zweig", "unclean_election"] => image.unclean_election = None,
             ["isr_change_notification" | "log_dir_event_notification", _] => {
                 image.notifications.remove_mut(path);
             }
@@ -433,6 +432,14 @@ fn broker_key(name: &str) -> Option<Option<i32>> {
         return Some(None);
     }
     name.parse().ok().map(Some)
+}
+
+/// What cannot be read asks for nothing, and is removed like what is done.
+fn asked_election(data: &[u8], stat: &Stat) -> Arc<AskedElection> {
+    Arc::new(AskedElection {
+        version: stat.version,
+        partitions: admin::decode_election(data).unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@
 //! - `fold`: watch items into images (pure); `watcher`: the task around it.
 //! - `memory`: what of its registration a broker keeps in its log directory.
 //! - `played`: the tree of an ensemble in memory, for `fake` (tests) and for the simulator.
-//! - `registration`: how it comes to stand in the tree; `cluster` and `topics`: what it writes.
+//! - `registration`: how it comes to stand in the tree; `cluster`, `topics` and `elections`: what it writes.
 //!
 //! Used by `server`, by `controller::drive`, and through [`cluster::Cluster`] by handlers and
 //! replicas. Goes to the network through `zweig-client` alone.
 
 pub mod cluster;
+pub mod elections;
 #[cfg(test)]
 pub mod fake;
 pub mod fold;

@@ -138,7 +138,8 @@ rows! {
     DescribeGroups DescribeGroupsRequest ListGroups ListGroupsRequest ApiVersions ApiVersionsRequest
     CreateTopics CreateTopicsRequest DeleteTopics DeleteTopicsRequest InitProducerId InitProducerIdRequest
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest DescribeConfigs DescribeConfigsRequest
-    DeleteGroups DeleteGroupsRequest DescribeCluster DescribeClusterRequest
+    DescribeLogDirs DescribeLogDirsRequest DeleteGroups DeleteGroupsRequest
+    ElectLeaders ElectLeadersRequest DescribeCluster DescribeClusterRequest
 }
 
 /// A request frame. As `handlers::answer` goes about it, up to the handler.

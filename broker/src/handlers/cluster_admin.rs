@@ -2,6 +2,7 @@
 //!
 //! A trait, so that handlers can be tried over a socket without an ensemble.
 
+use crate::metadata::ElectionKind;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -81,6 +82,14 @@ pub trait ClusterAdmin: Send + Sync + 'static {
 
     /// Marks a topic for deletion.
     fn delete_topic(&self, name: String) -> BoxFuture<'_, Result<(), AdminError>>;
+
+    /// Asks the controller for elections. Returns the zxid of what asks for them: images from there on show it until
+    /// nothing more can be done.
+    fn ask_elections(
+        &self,
+        kind: ElectionKind,
+        partitions: Vec<(String, i32)>,
+    ) -> BoxFuture<'_, Result<i64, AdminError>>;
 
     /// A block of producer ids that nobody else gets.
     fn producer_id_block(&self) -> BoxFuture<'_, Result<Range<i64>, AdminError>>;

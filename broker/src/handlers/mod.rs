@@ -21,6 +21,8 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod elect_leaders;
 pub mod error;
 mod fetch;
 mod find_coordinator;
@@ -172,7 +174,9 @@ pub static REGISTRY: &[Api] = &[
     api!(InitProducerId, 0..=4, init_producer_id::handle),
     api!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch::handle),
     api!(DescribeConfigs, 1..=4, describe_configs::handle),
+    api!(DescribeLogDirs, 1..=4, describe_log_dirs::handle),
     api!(DeleteGroups, 0..=2, delete_groups::handle),
+    api!(ElectLeaders, 0..=2, elect_leaders::handle),
     api!(DescribeCluster, 0..=1, describe_cluster::handle),
 ];
 

@@ -205,9 +205,18 @@ pub struct LogEnd {
     pub end_offset: i64,
 }
 
-/// `/admin/preferred_replica_election`: partitions whose preferred leader someone asked for.
+/// Which leader someone asks for (Kafka's `ElectionType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionKind {
+    /// The first replica of the assignment, if it is in sync.
+    Preferred,
+    /// Any replica that is here, where there is no leader and none in sync could be one. Records are lost.
+    Unclean,
+}
+
+/// Partitions for which someone asked for an election, as a znode has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreferredElection {
+pub struct AskedElection {
     /// Version of the znode.
     pub version: i32,
     /// Topic and partition.
@@ -250,8 +259,10 @@ pub struct Image {
     /// Brokers that ask to be relieved of their leaderships before they stop, with the broker
     /// epoch under which they ask.
     pub shutting_down: Map<i32, i64>,
-    /// Preferred leaders asked for by a tool.
-    pub preferred_election: Option<Arc<PreferredElection>>,
+    /// Preferred leaders asked for: `/admin/preferred_replica_election`.
+    pub preferred_election: Option<Arc<AskedElection>>,
+    /// Unclean elections asked for: `/zweig/unclean_election`.
+    pub unclean_election: Option<Arc<AskedElection>>,
     /// Ends of logs told for elections among replicas none of which is known to be intact; by
     /// topic id, partition and broker.
     pub log_ends: Map<(Uuid, i32, i32), LogEnd>,
@@ -278,6 +289,7 @@ impl Default for Image {
             deleted: Map::new_sync(),
             shutting_down: Map::new_sync(),
             preferred_election: None,
+            unclean_election: None,
             log_ends: Map::new_sync(),
             notifications: Map::new_sync(),
         }
@@ -285,6 +297,15 @@ impl Default for Image {
 }
 
 impl Image {
+    /// Elections of a kind that are asked for and not done.
+    #[must_use]
+    pub fn asked_election(&self, kind: ElectionKind) -> Option<&Arc<AskedElection>> {
+        match kind {
+            ElectionKind::Preferred => self.preferred_election.as_ref(),
+            ElectionKind::Unclean => self.unclean_election.as_ref(),
+        }
+    }
+
     /// The controller's broker id.
     #[must_use]
     pub fn controller_id(&self) -> Option<i32> {

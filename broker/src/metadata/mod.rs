@@ -17,6 +17,6 @@ mod image;
 pub use cache::{MetadataCache, News, WaitError};
 pub use delta::Delta;
 pub use image::{
-    Broker, Configs, ControllerNode, Endpoint, Image, LogEnd, Map, Partition, PartitionState,
-    PreferredElection, Topic, VersionedEpoch,
+    AskedElection, Broker, Configs, ControllerNode, ElectionKind, Endpoint, Image, LogEnd, Map,
+    Partition, PartitionState, Topic, VersionedEpoch,
 };

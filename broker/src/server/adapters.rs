@@ -9,7 +9,7 @@ use crate::ensemble::cluster::{AlterIsrError, Cluster, Standing};
 use crate::ensemble::topics::{CreateTopic, CreateTopicError, DeleteTopicError};
 use crate::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
 use crate::log::{TopicId, TopicPartition};
-use crate::metadata::{MetadataCache, PartitionState};
+use crate::metadata::{ElectionKind, MetadataCache, PartitionState};
 use crate::replica::hosted::{Certainty, StateWriter};
 use crate::replica::isr::{Proposal, WriteEnd};
 
@@ -117,6 +117,17 @@ impl ClusterAdmin for EnsembleFace {
                 }
                 DeleteTopicError::Ensemble(_, error) => AdminError::NotDone(error.to_string()),
             })
+        })
+    }
+
+    fn ask_elections(
+        &self,
+        kind: ElectionKind,
+        partitions: Vec<(String, i32)>,
+    ) -> BoxFuture<'_, Result<i64, AdminError>> {
+        Box::pin(async move {
+            let asked = self.cluster.ask_elections(kind, partitions).await;
+            asked.map_err(|error| AdminError::NotDone(error.to_string()))
         })
     }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use zweig_broker::group::AppendFailure;
 use zweig_broker::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
 use zweig_broker::log::{TopicId, TopicPartition};
-use zweig_broker::metadata::{Broker, Endpoint, Image};
+use zweig_broker::metadata::{Broker, ElectionKind, Endpoint, Image};
 use zweig_broker::replica::hosted::{Certainty, StateWriter};
 use zweig_broker::replica::isr::{Proposal, WriteEnd};
 use zweig_broker::shard::{Backing, LoadError};
@@ -330,6 +330,28 @@ impl ClusterAdmin for FakeEnsemble {
             Ok(())
         }
         .boxed()
+    }
+
+    fn ask_elections(
+        &self,
+        kind: ElectionKind,
+        partitions: Vec<(String, i32)>,
+    ) -> BoxFuture<'_, Result<i64, AdminError>> {
+        self.shared.update(|image| {
+            let here: Vec<i32> = image.brokers.keys().copied().collect();
+            for (topic, index) in partitions {
+                image.update_partition(&topic, index, |partition| {
+                    let replicas = partition.replicas.iter().copied();
+                    partition.leader = match kind {
+                        ElectionKind::Preferred => partition.replicas.first().copied(),
+                        ElectionKind::Unclean => replicas.into_iter().find(|id| here.contains(id)),
+                    };
+                    partition.leader_epoch += 1;
+                });
+            }
+        });
+        let zxid = self.shared.image().zxid;
+        async move { Ok(zxid) }.boxed()
     }
 
     fn producer_id_block(&self) -> BoxFuture<'_, Result<Range<i64>, AdminError>> {

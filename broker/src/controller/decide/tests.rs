@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::metadata::{Broker, Configs, LogEnd, PartitionState, PreferredElection};
+use crate::metadata::{AskedElection, Broker, Configs, LogEnd, PartitionState};
 
 use super::*;
 
@@ -116,6 +116,30 @@ impl World {
         self.set(Arc::from(topic), index, state);
     }
 
+    fn ask(&mut self, kind: ElectionKind, partitions: &[(&str, i32)]) {
+        let partitions = partitions
+            .iter()
+            .map(|(t, index)| ((*t).to_owned(), *index));
+        *self.asked(kind) = Some(Arc::new(AskedElection {
+            version: 0,
+            partitions: partitions.collect(),
+        }));
+        self.delta.requests = true;
+    }
+
+    fn asked(&mut self, kind: ElectionKind) -> &mut Option<Arc<AskedElection>> {
+        match kind {
+            ElectionKind::Preferred => &mut self.image.preferred_election,
+            ElectionKind::Unclean => &mut self.image.unclean_election,
+        }
+    }
+
+    fn may_be_unclean(&self, topic: &Arc<str>, index: i32) -> bool {
+        let asked = self.image.unclean_election.as_ref();
+        let key = (topic.to_string(), index);
+        self.unclean.contains(topic) || asked.is_some_and(|asked| asked.partitions.contains(&key))
+    }
+
     fn tell_log_end(&mut self, topic: &str, index: i32, broker: i32, end: (i32, i64)) {
         let id = self.image.topic(topic).expect("topic").id;
         let end = LogEnd {
@@ -170,7 +194,7 @@ impl World {
                     0,
                     "{topic}-{index}: a complete log was passed over"
                 );
-                assert!(why == Why::LongestLog || self.unclean.contains(topic));
+                assert!(why == Why::LongestLog || self.may_be_unclean(topic, index));
             }
             Why::NoLeader => assert_eq!(state.isr, partition.isr),
         }
@@ -228,9 +252,9 @@ impl World {
                 self.image.deleting.remove_mut(&topic);
                 format!("{topic}: deletion dropped")
             }
-            Action::EndPreferredElection { .. } => {
-                self.image.preferred_election = None;
-                "preferred election done".to_owned()
+            Action::EndElection { kind, .. } => {
+                *self.asked(kind) = None;
+                format!("{kind:?} election done").to_lowercase()
             }
             other => panic!("not in this model: {other:?}"),
         }
@@ -303,15 +327,8 @@ fn command(world: &mut World, line: &str) -> Vec<String> {
             let end = (number(4), i64::from(number(5)));
             world.tell_log_end(words[1], number(2), number(3), end);
         }
-        "prefer" => {
-            let partitions = vec![(words[1].to_owned(), number(2))];
-            let asked = PreferredElection {
-                version: 0,
-                partitions,
-            };
-            world.image.preferred_election = Some(Arc::new(asked));
-            world.delta.requests = true;
-        }
+        "prefer" => world.ask(ElectionKind::Preferred, &[(words[1], number(2))]),
+        "unclean-now" => world.ask(ElectionKind::Unclean, &[(words[1], number(2))]),
         "delete" => {
             world.image.deleting.insert_mut(Arc::from(words[1]), ());
             world.delta.requests = true;
@@ -388,6 +405,8 @@ enum Event {
     /// Everybody tells the end of its log.
     Tell,
     Prefer,
+    /// An operator wants a leader for one partition, whatever it costs.
+    Unclean,
     Settle,
 }
 
@@ -401,6 +420,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..2i32, id).prop_map(|(p, id)| Event::Shrink(p, id)),
         1 => Just(Event::Tell),
         1 => Just(Event::Prefer),
+        1 => Just(Event::Unclean),
         6 => Just(Event::Settle),
     ]
 }
@@ -448,16 +468,8 @@ fn happen(world: &mut World, event: &Event) {
                 }
             }
         }
-        Event::Prefer => {
-            let partitions = vec![("safe".to_owned(), 0), ("unclean".to_owned(), 1)];
-            let version = 0;
-            let asked = PreferredElection {
-                version,
-                partitions,
-            };
-            world.image.preferred_election = Some(Arc::new(asked));
-            world.delta.requests = true;
-        }
+        Event::Prefer => world.ask(ElectionKind::Preferred, &[("safe", 0), ("unclean", 1)]),
+        Event::Unclean => world.ask(ElectionKind::Unclean, &[("safe", 1)]),
         Event::Settle => {
             world.settle();
             world.check_available();

@@ -53,8 +53,8 @@ pub fn groups(action: &Action) -> Option<Vec<Vec<WriteOp>>> {
         }
         Action::DeleteTopic(removal) => return Some(delete_topic(removal)),
         Action::DropDeletion { topic } => vec![WriteOp::delete(admin::delete_path(topic), None)],
-        Action::EndPreferredElection { version } => {
-            vec![WriteOp::delete(admin::PREFERRED_ELECTION, Some(*version))]
+        Action::EndElection { kind, version } => {
+            vec![WriteOp::delete(admin::election_path(*kind), Some(*version))]
         }
         Action::DropNotification { path } => vec![WriteOp::delete(&**path, None)],
         Action::FillTopicId { .. } => return None,

@@ -141,7 +141,7 @@ fn again(action: &Action, redo: &mut Delta) {
             redo.topics.insert(removal.topic.clone());
             redo.requests = true;
         }
-        Action::EndPreferredElection { .. } | Action::DropNotification { .. } => {
+        Action::EndElection { .. } | Action::DropNotification { .. } => {
             redo.requests = true;
         }
     }

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, decode, encode};
+use super::{DecodeError, decode, encode, own};
+use crate::metadata::ElectionKind;
 
 /// Parent of the topics to delete.
 pub const DELETE_TOPICS: &str = "/admin/delete_topics";
@@ -21,6 +22,15 @@ pub fn delete_path(topic: &str) -> String {
     format!("{DELETE_TOPICS}/{topic}")
 }
 
+/// Path of the request for elections of a kind.
+#[must_use]
+pub const fn election_path(kind: ElectionKind) -> &'static str {
+    match kind {
+        ElectionKind::Preferred => PREFERRED_ELECTION,
+        ElectionKind::Unclean => own::UNCLEAN_ELECTION,
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Json {
     version: i32,
@@ -33,7 +43,7 @@ struct PartitionJson {
     partition: i32,
 }
 
-/// The content that asks for preferred leaders.
+/// The content that asks for elections, of either kind.
 #[must_use]
 pub fn encode_election(partitions: &[(String, i32)]) -> Bytes {
     let partitions = partitions.iter().map(|(topic, partition)| PartitionJson {
@@ -46,7 +56,7 @@ pub fn encode_election(partitions: &[(String, i32)]) -> Bytes {
     })
 }
 
-/// Reads for which partitions preferred leaders are asked for.
+/// Reads for which partitions elections are asked for.
 ///
 /// # Errors
 /// [`DecodeError`] if it is not JSON of that shape.

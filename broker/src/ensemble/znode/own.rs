@@ -5,6 +5,8 @@
 //! - `/zweig/shutting_down/N` (ephemeral): broker N asks to be relieved of its leaderships.
 //! - `/zweig/log_ends/TOPICID:P:N` (ephemeral): broker N, which cannot vouch for its log, tells how
 //!   far it reaches, for an election among replicas none of which can.
+//! - `/zweig/unclean_election`: partitions that shall get any replica as their leader, in the shape of
+//!   `/admin/preferred_replica_election`. Kafka asks for these by its protocol only.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,9 @@ pub const CONTROLLER: &str = "/zweig/controller";
 pub const SHUTTING_DOWN: &str = "/zweig/shutting_down";
 /// Parent of the told ends of logs.
 pub const LOG_ENDS: &str = "/zweig/log_ends";
+
+/// Partitions that shall have a leader, whichever replica it is; the controller removes it when done.
+pub const UNCLEAN_ELECTION: &str = "/zweig/unclean_election";
 
 /// Path of a broker's request for a controlled shutdown.
 #[must_use]

@@ -8,6 +8,7 @@
 //! | [`manager`] | all partitions; makes them what an image says |
 //! | [`fetcher`] | one task per leader: fetches for all partitions followed there |
 //! | [`counting`] | what partitions count, and how they look from outside |
+//! | `dirs` | the log directories as they look from outside |
 //! | `leaving` | what becomes of logs that are no longer assigned here |
 //! | [`leader_connection`] | the fetcher's connection: Kafka's Fetch over a socket |
 //! | [`maintenance`] | what happens by the clock: checkpoints, retention, lagging followers |
@@ -28,6 +29,7 @@
 //! offset tells what is on its disk.
 
 pub mod counting;
+mod dirs;
 pub mod fetcher;
 pub mod following;
 pub mod leader_connection;
@@ -41,6 +43,7 @@ mod room;
 mod seen;
 pub mod wake;
 
+pub use dirs::{DirView, ReplicaView};
 pub use leading::{
     Committing, FetchedRecords, FollowerRead, FoundOffset, OffsetLookup, ReadFrom, Reader,
 };
