@@ -1,10 +1,11 @@
-//! `zweig broker`: one broker; `zweig broker list`: all of them, as a cluster sees itself.
+//! `zweig broker`: one broker; `zweig broker list` and `disks`: all of them, as a cluster sees itself.
 
 use futures::TryFutureExt as _;
 use zweig_broker::config::Config;
 
 use crate::brokers;
 use crate::context::Context;
+use crate::disks;
 use crate::failure::{Code, Failure};
 use crate::role::{self, RoleArgs, Workers};
 
@@ -26,12 +27,16 @@ pub struct Args {
 enum Command {
     /// The brokers of a cluster: where they are, what they lead, who is the controller.
     List(brokers::Args),
+    /// The brokers' log directories: what lies in them, and their room.
+    Disks(disks::Args),
 }
 
-/// Runs the broker until it is told to stop, or lists the brokers there are.
+/// Runs the broker until it is told to stop, or tells of the brokers there are.
 pub fn run(context: Context, args: Args) -> anyhow::Result<()> {
-    if let Some(Command::List(args)) = args.command {
-        return context.tool(|c| brokers::run(c, args));
+    match args.command {
+        Some(Command::List(args)) => return context.tool(|c| brokers::run(c, args)),
+        Some(Command::Disks(args)) => return context.tool(|c| disks::run(c, args)),
+        None => {}
     }
     let role = args.role;
     let config = Config::load(role.config.as_deref(), &role.set);

@@ -13,6 +13,7 @@ mod coordinator_wipe;
 mod create;
 mod delete;
 mod dev;
+mod disks;
 mod doctor;
 mod ensemble;
 mod failure;

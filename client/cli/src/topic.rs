@@ -1,4 +1,6 @@
-//! `zweig topic`: create, list, describe and delete topics.
+//! `zweig topic`: create, list, describe and delete topics, elect their leaders.
+
+mod elect;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +49,8 @@ enum Command {
     },
     /// Why a partition has this leader, since when, and what happened before.
     Explain(explain::Args),
+    /// Elect leaders: the preferred ones, or any where there is none.
+    Elect(elect::Args),
     /// Delete a topic and its records.
     #[command(after_help = "Example:\n  zweig topic delete orders")]
     Delete {
@@ -106,6 +110,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         Command::List { internal } => list(&context, &admin, internal).await,
         Command::Describe { topic } => describe(&context, &admin, topic).await,
         Command::Explain(args) => explain::run(context, args).await,
+        Command::Elect(args) => elect::run(&context, &admin, args).await,
         Command::Delete { topic } => {
             if let Err(error) = admin.delete_topic(&topic).await {
                 return Err(about_topic(&admin, &error, &topic).await);

@@ -18,9 +18,13 @@ use kafka_protocol::protocol::StrBytes;
 use super::client::{Client, ClusterMetadata, Lane};
 use super::error::{KafkaError, check, check_with};
 
+mod elections;
 mod groups;
+mod log_dirs;
+pub use elections::{Election, ElectionKind};
 pub(crate) use groups::decode_assignment;
 pub use groups::{CommittedOffset, GroupDescription, GroupListing, GroupMember};
+pub use log_dirs::{LogDir, LogDirReplica};
 
 /// DescribeConfigs' number for a topic.
 const RESOURCE_TOPIC: i8 = 2;

@@ -7,10 +7,10 @@
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
     DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
-    SyncGroupRequest,
+    DescribeLogDirsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
@@ -50,8 +50,10 @@ apis! {
     DeleteTopicsRequest "DeleteTopics" 1..=5;
     InitProducerIdRequest "InitProducerId" 0..=4;
     DescribeConfigsRequest "DescribeConfigs" 1..=4;
+    DescribeLogDirsRequest "DescribeLogDirs" 1..=4;
     CreatePartitionsRequest "CreatePartitions" 0..=3;
     DeleteGroupsRequest "DeleteGroups" 0..=2;
+    ElectLeadersRequest "ElectLeaders" 0..=2;
     IncrementalAlterConfigsRequest "IncrementalAlterConfigs" 0..=1;
     DescribeClusterRequest "DescribeCluster" 0..=1;
 }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use zweig_client::ensemble::CreateMode;
-use zweig_client::kafka::admin::NewTopic;
+use zweig_client::kafka::ErrorCode;
+use zweig_client::kafka::admin::{ElectionKind, NewTopic};
 
 use super::refusal::Refusal;
 use super::{Console, Order};
@@ -41,6 +42,32 @@ pub async fn create_topic(State(console): State<Arc<Console>>, Json(topic): Json
 pub async fn delete_topic(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Done {
     console.admin().delete_topic(&name).await?;
     Ok(Json(json!({ "deleted": name })))
+}
+
+/// `POST /api/topics/{name}/elect`: the preferred replicas lead again, where they can.
+pub async fn elect(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Done {
+    let described = console
+        .admin()
+        .describe_topics(std::slice::from_ref(&name))
+        .await?;
+    let mut partitions = Vec::new();
+    for topic in described.topics.into_values() {
+        let topic = topic?;
+        let indexes = topic.partitions.keys().copied();
+        partitions.extend(indexes.map(|index| (name.clone(), index)));
+    }
+    let elections = console
+        .admin()
+        .elect_leaders(ElectionKind::Preferred, Some(&partitions));
+    let (mut elected, mut refused) = (0, Vec::new());
+    for election in elections.await? {
+        match election.outcome {
+            Ok(()) => elected += 1,
+            Err(error) if error.code() == Some(ErrorCode::ElectionNotNeeded) => {}
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    Ok(Json(json!({ "elected": elected, "refused": refused })))
 }
 
 /// A znode to write.

@@ -228,6 +228,7 @@ fn router(console: Arc<Console>, guard: Arc<Guard>) -> Router {
         .route("/api/records", get(records::records))
         .route("/api/topics", post(change::create_topic))
         .route("/api/topics/{name}", delete(change::delete_topic))
+        .route("/api/topics/{name}/elect", post(change::elect))
         .route("/api/orders", post(change::order))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(from_fn_with_state(guard, guard::check))

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use zweig_client::ensemble::Disk;
+use zweig_client::kafka::KafkaError;
+use zweig_client::kafka::admin::LogDir;
 use zweig_client::kafka::client::{ClusterMetadata, PartitionMetadata};
 
-use super::ensemble::skewed;
+use super::ensemble::{nearly_full, skewed};
 use super::finding::{Finding, Severity, slow, some};
 
 /// Milliseconds by which a broker's clock may differ from the ensemble's.
@@ -111,6 +114,28 @@ pub fn listeners(registered: &[Registered], knocks: &[Knock]) -> Vec<Finding> {
     found
 }
 
+/// What becomes of a broker without room.
+const NO_ROOM: &str = "Make room, or lower `retention.bytes`; a broker without it hands its leaderships over and refuses records.";
+
+/// The log directories of a broker: nearly full, or not to be told.
+pub fn disks(broker: i32, dirs: Result<&[LogDir], &KafkaError>) -> Vec<Finding> {
+    let dirs = match dirs {
+        Ok(dirs) => dirs,
+        // It is not there, or of a version that can't tell: said elsewhere, or nothing to act on.
+        Err(error) if error.code().is_none() => return Vec::new(),
+        Err(error) => return vec![Finding::error(name(broker), error.to_string())],
+    };
+    let found = dirs.iter().filter_map(|dir| {
+        let disk = Disk {
+            folder: dir.path.clone(),
+            free_bytes: dir.free_bytes?,
+            bytes: dir.bytes?,
+        };
+        nearly_full(&name(broker), &disk, NO_ROOM)
+    });
+    found.collect()
+}
+
 fn name(broker: i32) -> String {
     format!("broker {broker}")
 }
@@ -167,7 +192,7 @@ pub fn partitions(cluster: &ClusterMetadata, min_isr: &BTreeMap<String, usize>) 
             Severity::Note,
             away,
             "are led by another than their preferred replica",
-            "That is evened out by itself, if `auto.leader.rebalance.enable` is on.",
+            "That is evened out by itself, if `auto.leader.rebalance.enable` is on; `zweig topic elect` does it now.",
         ),
     ];
     let told = wrong.into_iter().filter(|(_, names, ..)| !names.is_empty());

@@ -19,6 +19,10 @@ const FREE_PART: u64 = 10;
 /// And is as good as full below so many bytes: coordinators refuse what fills it further.
 const FREE_BYTES: u64 = 256 << 20;
 
+/// What becomes of a coordinator without room.
+const NO_ROOM: &str =
+    "Make room; a coordinator without it refuses writes and leaves leading to others.";
+
 /// An answer slower than this is worth a look, if the others are faster.
 const SLOW_MS: f64 = 20.0;
 
@@ -60,7 +64,7 @@ pub fn findings(probes: &[Probe]) -> Vec<Finding> {
     found.extend(slow(&named.collect::<Vec<_>>(), SLOW_MS));
     for status in &answered {
         let disks = status.disks.iter();
-        found.extend(disks.filter_map(|disk| nearly_full(&name(status), disk)));
+        found.extend(disks.filter_map(|disk| nearly_full(&name(status), disk, NO_ROOM)));
     }
     found
 }
@@ -231,7 +235,8 @@ fn sessions(answered: &[&Status], nodes: usize) -> Option<Finding> {
     })
 }
 
-fn nearly_full(about: &str, disk: &Disk) -> Option<Finding> {
+/// Whether somebody has to make room on a disk, and `advice` on what happens else.
+pub fn nearly_full(about: &str, disk: &Disk, advice: &str) -> Option<Finding> {
     if disk.bytes == 0 || disk.free_bytes > disk.bytes / FREE_PART {
         return None;
     }
@@ -245,11 +250,7 @@ fn nearly_full(about: &str, disk: &Disk) -> Option<Finding> {
         true => Finding::error(about, what),
         false => Finding::warning(about, what),
     };
-    Some(
-        finding.advice(
-            "Make room; a coordinator without it refuses writes and leaves leading to others.",
-        ),
-    )
+    Some(finding.advice(advice))
 }
 
 #[cfg(test)]

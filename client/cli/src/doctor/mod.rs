@@ -6,7 +6,7 @@ mod brokers;
 mod ensemble;
 mod finding;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -191,7 +191,20 @@ async fn examine_brokers(
         &min_isr(&admin, &cluster).await,
     ));
     found.extend(groups(&admin).await);
+    found.extend(disks(&admin, knocks).await);
     found
+}
+
+/// The room of every broker that answers.
+async fn disks(admin: &Admin, knocks: &[Knock]) -> Vec<Finding> {
+    let open = knocks.iter().filter(|knock| knock.answer.is_ok());
+    let ids: BTreeSet<i32> = open.map(|knock| knock.broker).collect();
+    let asked = stream::iter(ids).map(|id| async move { (id, admin.log_dirs(id).await) });
+    let asked: Vec<_> = asked.buffered(AT_A_TIME).collect().await;
+    asked
+        .into_iter()
+        .flat_map(|(id, dirs)| brokers::disks(id, dirs.as_deref()))
+        .collect()
 }
 
 async fn probe_all(endpoints: Vec<String>, patience: Duration) -> Vec<Probe> {

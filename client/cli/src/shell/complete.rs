@@ -21,6 +21,7 @@ const TOPIC_BEHIND: &[&[&str]] = &[
     &["topic", "describe"],
     &["topic", "explain"],
     &["topic", "delete"],
+    &["topic", "elect"],
 ];
 
 /// Completes; asks the ensemble from the thread that reads the terminal, while the runtime goes on in another.

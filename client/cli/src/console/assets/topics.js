@@ -78,6 +78,7 @@ function detail(view, state, topic) {
   const more = partitions.length - shown.length;
   return el("section", { class: "card topic", id: "topic" },
     el("h3", {}, topic.name, el("span", {},
+      mayWrite ? el("button", { class: "small", type: "button", click: () => elect(topic) }, "Preferred leaders") : null, " ",
       mayWrite ? el("button", { class: "small danger", type: "button", click: () => remove(topic) }, "Delete") : null, " ",
       el("a", { href: "#topics", class: "faint" }, "close"))),
     el("p", { class: "faint" }, "Filled: the leader. Outlined: a follower in sync. Dashed: out of sync. The first replica is the preferred leader."),
@@ -106,6 +107,17 @@ function create() {
   ask("Create a topic", "The controller spreads its partitions over the brokers.", "Create",
     () => attempt(() => api("POST", "/api/topics", body()), (done) => `topic ${done.created} was created`),
     [el("div", { class: "bar" }, name, el("label", {}, "partitions", partitions), el("label", {}, "replicas", replicas))]);
+}
+
+/** The first replica of each partition leads again. */
+function elect(topic) {
+  const led = Object.values(topic.partitions), away = led.filter((p) => p.leader !== p.replicas[0]);
+  const can = away.filter((p) => p.isr.includes(p.replicas[0])).length;
+  const what = !away.length ? "Every partition is led by its preferred replica: nothing will happen."
+    : `${plural(away.length, "partition")} of ${led.length} ${away.length === 1 ? "is" : "are"} led by another replica than the first one. For ${can} the first one is in sync: the controller makes it the leader, under a new leader epoch. Clients follow by themselves.`;
+  const said = (done) => [`${plural(done.elected, "partition")} got ${done.elected === 1 ? "its" : "their"} preferred leader`, ...done.refused].join("; ");
+  ask(`Elect the preferred leaders of ${topic.name}?`, what, "Elect",
+    () => attempt(() => api("POST", `/api/topics/${encodeURIComponent(topic.name)}/elect`), said));
 }
 
 function remove(topic) {

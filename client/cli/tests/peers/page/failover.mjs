@@ -1,6 +1,6 @@
 // How soon a new leader is on the page after the former one's process was killed.
 import assert from "node:assert/strict";
-import { base, order, step, told } from "./driver.mjs";
+import { answer, base, order, step, told } from "./driver.mjs";
 
 /** A change of the ensemble is on the page within this time. */
 const SHOWN_MS = 1_000;
@@ -56,4 +56,11 @@ export async function leaderChanges(page) {
   await order(page, `start broker ${former}`);
   await page.goto(`${base}/#topics?topic=seen`);
   await page.waitForFunction(() => document.querySelectorAll("#topic tr[data-partition]").length === 3 && !document.querySelector("#topic .chip.out"));
+
+  step("the preferred replicas lead again when asked for");
+  await page.getByRole("button", { name: "Preferred leaders" }).click();
+  await page.getByText(/is led by another replica|are led by another replica/).waitFor();
+  await answer(page);
+  await page.waitForFunction(() => [...document.querySelectorAll("#topic tr[data-partition]")].every((row) => row.querySelector(".chip").classList.contains("lead")));
+  for (const partition of told(["topic", "describe", "seen"]).partitions) assert.equal(partition.leader, partition.replicas[0], "as zweig topic describe has it");
 }
