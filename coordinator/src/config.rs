@@ -314,10 +314,14 @@ impl Config {
         self.data_log_dir.join("raft")
     }
 
-    /// Says once which keys were ignored.
-    pub fn warn_of_ignored_keys(&self) {
-        if !self.ignored.is_empty() {
-            tracing::warn!(keys = %self.ignored.join(", "), "these keys of ZooKeeper mean nothing here");
+    /// What to warn of at start, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        match self.ignored.as_slice() {
+            [] => Vec::new(),
+            keys => {
+                let keys = keys.join(", ");
+                vec![format!("these keys of ZooKeeper mean nothing here: {keys}")]
+            }
         }
     }
 }

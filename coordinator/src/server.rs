@@ -137,7 +137,9 @@ pub fn exit_on_panic() {
 impl Server {
     /// Starts every room; returns once clients can connect.
     pub async fn start(config: Config) -> Result<Self, RunError> {
-        config.warn_of_ignored_keys();
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let locks = take_folders(&config)?;
         let mut chance = StdRng::from_os_rng();
         let boot = chance.random();

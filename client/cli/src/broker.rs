@@ -41,6 +41,9 @@ pub fn run(context: Context, args: Args) -> anyhow::Result<()> {
     let role = args.role;
     let config = Config::load(role.config.as_deref(), &role.set);
     let config = config.map_err(|wrong| Failure::error(Code::Usage, wrong.to_string()))?;
+    if role.check_config {
+        return role.say_right(config.warnings());
+    }
     role::run(&role, Workers::All, |shutdown| {
         let ended = zweig_broker::run(config, shutdown);
         Box::pin(ended.map_err(|error| {

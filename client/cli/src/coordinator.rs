@@ -36,6 +36,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return coordinator_wipe::run(&config(&args.role, args.myid)?, args);
     }
     let config = config(&args.role, args.myid)?;
+    if args.role.check_config {
+        return args.role.say_right(&config.warnings());
+    }
     zweig_coordinator::exit_on_panic();
     role::run(&args.role, Workers::Half, |shutdown| {
         zweig_coordinator::run(config, shutdown).map_err(|error| {

@@ -65,10 +65,11 @@ async fn show_status(context: Context) -> anyhow::Result<()> {
     } else {
         show(output, &rows)?;
     }
-    let led = rows.iter().filter_map(|row| row.status.as_ref());
-    if !led.clone().any(|status| status.role == "leader") {
-        let reached = led.count();
-        let why = format!("no leader among the {reached} nodes that answered");
+    let answered = rows.iter().filter_map(|row| row.status.as_ref());
+    // One that was asked alone, and cannot say where the others are, still knows whom it follows.
+    if !answered.clone().any(|status| status.leader.is_some()) {
+        let reached = answered.count();
+        let why = format!("no leader is known to the {reached} nodes that answered");
         return Err(Failure::error(Code::Unavailable, why));
     }
     Ok(())

@@ -25,6 +25,7 @@ mod ls;
 mod manual;
 mod output;
 mod produce;
+mod progress;
 mod role;
 mod set;
 mod shell;

@@ -1,7 +1,7 @@
 //! `zweig produce`: lines into a topic.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -16,11 +16,12 @@ use crate::clock::{elapsed, now};
 use crate::context::Context;
 use crate::kafka::{Brokers, failed};
 use crate::output::note;
+use crate::progress::Meter;
 
 /// Deliveries awaited at once before reading on waits.
 const AWAITED: usize = 100_000;
-/// Time between lines of progress.
-const PROGRESS: Duration = Duration::from_secs(2);
+/// Records between two looks at the clock for the progress.
+const LOOKS: u64 = 1024;
 
 /// Arguments of `zweig produce`.
 #[derive(Debug, clap::Args)]
@@ -75,18 +76,23 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
     };
     let client = args.brokers.client(context.patience());
     let producer = Producer::new(client, options).map_err(|e| failed(&e))?;
+    let mut length = None;
     let input: Box<dyn AsyncBufRead + Unpin + Send> = match &args.file {
         None => Box::new(BufReader::with_capacity(1 << 16, tokio::io::stdin())),
         Some(path) => {
             let file = tokio::fs::File::open(path).await;
             let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+            // A pipe has a name and no length.
+            let known = file.metadata().await.ok().filter(|about| about.is_file());
+            length = known.map(|about| about.len());
             Box::new(BufReader::with_capacity(1 << 20, file))
         }
     };
     let begun = now();
+    let progress = Meter::begin(args.quiet, length);
     let (deliveries, awaited) = mpsc::channel(AWAITED);
     let check = tokio::spawn(check(awaited));
-    let read = send_lines(&args, &producer, input, deliveries, begun).await;
+    let read = send_lines(&args, &producer, input, deliveries, progress).await;
     producer.flush().await;
     let refused = check.await.context("a task failed")?;
     producer.close().await;
@@ -116,22 +122,20 @@ async fn send_lines(
     producer: &Producer,
     mut input: Box<dyn AsyncBufRead + Unpin + Send>,
     deliveries: mpsc::Sender<Delivery>,
-    begun: Instant,
+    mut progress: Meter,
 ) -> anyhow::Result<Sent> {
     let separator = args.key_separator.as_deref().map(crate::kafka::unescape);
     let mut sent = Sent::default();
-    let mut told = begun;
+    let mut read = 0;
     let mut line = Vec::new();
     loop {
         line.clear();
-        if input
-            .read_until(b'\n', &mut line)
-            .await
-            .context("cannot read the lines")?
-            == 0
-        {
+        let length = input.read_until(b'\n', &mut line).await;
+        let length = length.context("cannot read the lines")?;
+        if length == 0 {
             return Ok(sent);
         }
+        read += length as u64;
         if line.last() == Some(&b'\n') {
             line.pop();
         }
@@ -149,13 +153,8 @@ async fn send_lines(
         if deliveries.send(delivery).await.is_err() {
             return Ok(sent); // One was refused: no use to go on.
         }
-        if !args.quiet && sent.records % 1024 == 0 && elapsed(told) >= PROGRESS {
-            told = now();
-            note(&format!(
-                "{} records read after {:.0?}",
-                sent.records,
-                elapsed(begun)
-            ));
+        if sent.records.is_multiple_of(LOOKS) {
+            progress.at(read, || format!("{} records read", sent.records));
         }
     }
 }

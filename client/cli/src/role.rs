@@ -3,6 +3,7 @@
 //! SIGTERM and SIGINT ask it to stop cleanly; a second one ends the process at once.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{LogFormat, log_as};
+use crate::output::note;
 use crate::signals::Signals;
 
 /// Options of both servers.
@@ -21,6 +23,9 @@ pub struct RoleArgs {
     /// A setting that wins over the file; may be given many times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
+    /// Read the configuration, say what is wrong with it, and end.
+    #[arg(long)]
+    pub check_config: bool,
     /// Stop when this process, which started this one, ends, however it ends.
     #[arg(long, value_name = "PID")]
     pub parent: Option<u32>,
@@ -36,6 +41,21 @@ fn setting(text: &str) -> Result<(String, String), String> {
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         }
         _ => Err("not KEY=VALUE".into()),
+    }
+}
+
+impl RoleArgs {
+    /// Says that the configuration, which was read, is right, and what of it has no effect.
+    ///
+    /// # Errors
+    /// If nobody can be told.
+    pub fn say_right(&self, warnings: &[String]) -> anyhow::Result<()> {
+        warnings.iter().for_each(|warning| note(warning));
+        let what = match &self.config {
+            Some(file) => format!("{} can be used\n", file.display()),
+            None => "the settings can be used\n".to_owned(),
+        };
+        Ok(std::io::stdout().write_all(what.as_bytes())?)
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Cluster, PATIENCE, ZWEIG, kafka, run};
+use support::{Cluster, PATIENCE, Role, ZWEIG, kafka, run};
 
 const USAGE: i32 = 2;
 const NOT_FOUND: i32 = 3;
@@ -268,5 +268,26 @@ fn shells_and_man_learn_every_command() {
     for page in ["zweig.1", "zweig-console.1", "zweig-topic-create.1"] {
         let text = std::fs::read_to_string(folder.path().join("man1").join(page));
         assert!(text.expect("a page").contains(".SH SYNOPSIS"), "{page}");
+    }
+}
+
+/// Beside servers that run on the same files: nothing is opened, locked or bound.
+#[test]
+fn a_configuration_is_checked_without_a_server() {
+    let cluster = Cluster::start(1, 1);
+    for (role, wrong) in [
+        (Role::Coordinator(1), "tickTime=soon"),
+        (Role::Broker(1), "num.partitions=none"),
+    ] {
+        let server = match role {
+            Role::Coordinator(_) => "coordinator",
+            Role::Broker(_) => "broker",
+        };
+        let file = cluster.config_of(role).display().to_string();
+        let check = [server, "--config", &file, "--check-config"];
+        let told = cluster.zweig_ok(&check);
+        assert_eq!(told, format!("{file} can be used\n"));
+        let key = wrong.split('=').next().expect("a key");
+        fails(&cluster, &[&check[..], &["--set", wrong]].concat(), 2, key);
     }
 }

@@ -140,3 +140,24 @@ fn without_a_quorum_writes_are_refused_or_unknown_and_status_says_so() {
     });
     assert_eq!(cluster.zweig_ok(&["get", "/a"]), "three");
 }
+
+#[test]
+fn the_log_says_why_a_session_begins_and_ends() {
+    let cluster = Cluster::start(1, 0);
+    cluster.zweig_ok(&["ls", "/"]);
+    let log = cluster.folder_of(Role::Coordinator(1)).join("log.txt");
+    wait_until("the session's two lines", PATIENCE, || {
+        let log = std::fs::read_to_string(&log).expect("a log");
+        let line = |what: &str| log.lines().find(|line| line.contains(what));
+        let (begin, end) = (
+            line("a session is open"),
+            line("its client has closed the session"),
+        );
+        let session =
+            |line: &str| Some(line.split("session=").nth(1)?.split(' ').next()?.to_owned());
+        match (begin.and_then(session), end.and_then(session)) {
+            (Some(begun), Some(ended)) => begun == ended,
+            _ => false,
+        }
+    });
+}

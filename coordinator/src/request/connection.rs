@@ -229,11 +229,34 @@ impl Connection {
             }
             state.phase = Phase::Opening;
         }
+        let what = match resume {
+            Some(_) => "a session goes on here",
+            None => "a session is open",
+        };
         let opened = self.open_now(timeout_ms, resume, last_zxid_seen).await;
-        if opened.is_err() {
-            self.close(None);
+        match &opened {
+            Ok(grant) => {
+                if self.may_tell() {
+                    let (session, timeout_ms) = (grant.id, grant.timeout_ms);
+                    tracing::info!(connection = self.core.id, %session, timeout_ms, "{what}");
+                }
+            }
+            Err(_) => self.close(None),
         }
         opened
+    }
+
+    /// Tells the log why the connection of a session is over, and with it perhaps the session.
+    pub fn tell_end(&self, session: SessionId, reason: &dyn std::fmt::Display) {
+        if self.may_tell() {
+            tracing::info!(connection = self.core.id, %session, %reason, "a session's connection is over");
+        }
+    }
+
+    /// Whether there may be a line about this client in the log now.
+    pub fn may_tell(&self) -> bool {
+        let inner = &self.door.inner;
+        inner.sparing.may_tell(inner.clock.now())
     }
 
     async fn open_now(

@@ -13,7 +13,7 @@
 //! - [`applier`]: what consensus calls.
 //! - [`flush`]: the thread that writes the state to the disk, behind all this.
 //! - [`forward`]: how commands reach the leader, exactly once.
-//! - [`kind`]: what requests are counted by.
+//! - [`kind`]: what requests are counted by. `sparing`: how many lines of the log clients are worth.
 //!
 //! Invariants: a watch event is queued before any answer that could show the newer state, and after
 //! the answer of the read that armed it; answers of one connection leave in the order of its
@@ -33,11 +33,13 @@ pub mod kind;
 pub mod published;
 pub mod queue;
 pub mod reads;
+mod sparing;
 mod waiters;
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +59,7 @@ use crate::session::report::Left;
 use crate::state_machine::{Command, Op, OpError, Reply};
 use crate::tree::Zxid;
 use crate::watch::Event;
+use sparing::Sparing;
 
 pub use connection::{Connection, OpenError};
 pub use kind::RequestKind;
@@ -146,6 +149,22 @@ pub enum Closed {
     Stopping,
 }
 
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BySession => "its client has closed the session",
+            Self::Expired => "the session has expired",
+            Self::Moved => "another connection has taken the session",
+            Self::OutcomeUnknown => "the outcome of a request is unknown",
+            Self::NotDone => "a write was not done",
+            Self::OutOfTouch => "this node has not heard from the leader for too long",
+            Self::StateReplaced => "this node's state was replaced",
+            Self::WatchesTooMuch => "it watches more than a connection may",
+            Self::Stopping => "this node is stopping",
+        })
+    }
+}
+
 /// The client's side of a connection. Both are called under the publication lock: must only queue.
 pub trait EventSink: Send + Sync {
     /// A watch has fired.
@@ -224,6 +243,7 @@ struct Inner {
     next_connection: AtomicU64,
     /// For session ids and passwords.
     chance: Mutex<StdRng>,
+    sparing: Sparing,
 }
 
 impl FrontDoor {
@@ -246,6 +266,7 @@ impl FrontDoor {
             next_request: AtomicU64::new(1),
             next_connection: AtomicU64::new(1),
             chance: Mutex::new(chance),
+            sparing: Sparing::default(),
         };
         let inner = Arc::new(inner);
         let door = Arc::downgrade(&inner);

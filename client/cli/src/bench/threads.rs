@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use tokio::sync::oneshot;
 
 use super::recorder::{Recorder, as_f64};
-use crate::output;
+use crate::clock::{elapsed, now};
+use crate::progress::Meter;
 
 /// How often the progress is told.
 const TOLD: Duration = Duration::from_secs(1);
@@ -22,6 +23,8 @@ pub struct Progress {
     pub records: AtomicU64,
     /// Bytes of these.
     pub bytes: AtomicU64,
+    /// How long it takes, if that is known.
+    pub whole: Option<Duration>,
 }
 
 impl Progress {
@@ -60,6 +63,8 @@ where
     let mut told = Told {
         progress,
         last: progress.read(),
+        begun: now(),
+        meter: Meter::begin(false, progress.whole.map(|whole| whole.as_secs())),
     };
     for ended in started {
         let recorder = told
@@ -94,10 +99,12 @@ where
     Ok(ended)
 }
 
-/// A line per second on standard error: how fast it goes.
+/// How fast it goes, and how far it has come.
 struct Told<'a> {
     progress: &'a Progress,
     last: [u64; 3],
+    begun: Instant,
+    meter: Meter,
 }
 
 impl Told<'_> {
@@ -128,6 +135,6 @@ impl Told<'_> {
                 as_f64(bytes) / 1e6
             );
         }
-        output::note(&line);
+        self.meter.at(elapsed(self.begun).as_secs(), || line);
     }
 }

@@ -123,6 +123,9 @@ struct SessionStream<R> {
     gate: Option<Gate>,
     /// The client sends nothing more.
     half_closed: bool,
+    session: SessionId,
+    /// Why this node ended it.
+    closed: Option<Closed>,
 }
 
 async fn open<R: Requests>(door: FrontDoor, mut requests: R, out: Out) -> Option<SessionStream<R>> {
@@ -140,25 +143,26 @@ async fn open<R: Requests>(door: FrontDoor, mut requests: R, out: Out) -> Option
         opened = open_session(&connection, first) => opened,
         () = out.closed() => return None,
     };
-    let (said, timeout_ms) = match opened {
-        Ok(grant) => (opened_message(&door, &grant), grant.timeout_ms),
-        Err(error) => (Said::Error(error), 0),
+    let (said, granted) = match opened {
+        Ok(grant) => (opened_message(&door, &grant), Some(grant)),
+        Err(error) => (Said::Error(error), None),
     };
-    let granted = timeout_ms != 0;
     let zxid = door.read(|state| state.applied().zxid);
     out.send(Ok(response(id, zxid, said))).await.ok()?;
-    granted.then(|| SessionStream {
+    granted.map(|grant| SessionStream {
         door,
         connection,
         requests,
         out,
         queue,
         queued,
-        timeout: Duration::from_millis(timeout_ms.into()),
+        timeout: Duration::from_millis(grant.timeout_ms.into()),
         disconnect_timeout_ms,
         unanswered: 0,
         gate: None,
         half_closed: false,
+        session: grant.id,
+        closed: None,
     })
 }
 
@@ -209,6 +213,18 @@ fn response(id: u64, zxid: Zxid, said: Said) -> proto::SessionResponse {
 impl<R: Requests> SessionStream<R> {
     async fn run(mut self, peer_ended: &PeerEnded) {
         self.serve().await;
+        // Its client may have gone before it was told.
+        while let Ok(outgoing) = self.queued.try_recv() {
+            if let Outgoing::Closed(why) = outgoing {
+                self.closed = Some(why);
+            }
+        }
+        match self.closed {
+            Some(why) => self.connection.tell_end(self.session, &why),
+            None => self
+                .connection
+                .tell_end(self.session, &"its stream has ended"),
+        }
         // Not so for one that broke on the way, or whose client ended the stream alone: that one lives.
         if peer_ended.is_set() {
             self.connection.left(self.disconnect_timeout_ms);
@@ -335,6 +351,7 @@ impl<R: Requests> SessionStream<R> {
         let in_touch = self.door.in_touch(self.door.clock().now());
         let (id, zxid, said) = match outgoing {
             Outgoing::Closed(why) => {
+                self.closed = Some(why);
                 let end = response(0, Zxid(0), Said::Error(codes::of_closed(why)));
                 let _ = self.out.send(Ok(end)).await;
                 return false;

@@ -50,7 +50,7 @@ const WRITE_BYTES: usize = 256 << 10;
 enum Ended {
     #[error("closed by the client")]
     ByClient,
-    #[error("closed by this node: {0:?}")]
+    #[error("closed by this node: {0}")]
     ByServer(End),
     #[error("no answer can be given")]
     NoAnswer,
@@ -94,16 +94,22 @@ pub async fn serve(
     let (answer, grant) = match handshake {
         Ok(Handshake::Open(answer, grant)) => (answer, grant),
         Ok(Handshake::Expired(answer)) => {
-            tracing::info!(%peer, "the session asked for has expired");
+            if connection.may_tell() {
+                tracing::info!(%peer, "the session asked for has expired");
+            }
             send_last(&mut to_client, &answer).await;
             return;
         }
         Ok(Handshake::Refused(reason)) => {
-            tracing::info!(%peer, %reason, "no session");
+            if connection.may_tell() {
+                tracing::info!(%peer, %reason, "no session");
+            }
             return;
         }
         Err(reason) => {
-            tracing::info!(%peer, %reason, "no handshake");
+            if connection.may_tell() {
+                tracing::info!(%peer, %reason, "no handshake");
+            }
             return;
         }
     };
@@ -115,7 +121,7 @@ pub async fn serve(
         sent: AtomicU64::new(1),
     });
     let _registered = Registered::new(&services, connection.id(), Arc::clone(&info));
-    tracing::debug!(%peer, session = %grant.id, timeout_ms = grant.timeout_ms, "session open");
+    tracing::debug!(%peer, connection = connection.id(), "the peer of a connection");
     if to_client.write_all(&answer).await.is_err() {
         return;
     }
@@ -135,7 +141,7 @@ pub async fn serve(
         },
     };
     shared.outbox.end(End::Server(Closed::Stopping));
-    tracing::debug!(%peer, session = %grant.id, reason = %ended, "connection ended");
+    shared.connection.tell_end(grant.id, &ended);
 }
 
 /// What reader and writer share.

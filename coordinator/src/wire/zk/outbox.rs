@@ -43,15 +43,19 @@ pub enum Item {
 }
 
 /// Why nothing more is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum End {
     /// The server's side says so; what is in the outbox is written first.
+    #[error("{0}")]
     Server(Closed),
     /// The client does not read what it asked for.
+    #[error("the client does not read what it asked for")]
     Overflow,
     /// An identity was not proved: the answer is written, then the connection closes.
+    #[error("an identity was not proved")]
     AuthFailed,
     /// The operation has no name here: the answer is written, then the connection closes.
+    #[error("an operation is not known")]
     NotUnderstood,
 }
 

@@ -72,7 +72,11 @@ async fn open_makers(bed: &Bed) -> anyhow::Result<Vec<Connection>> {
 }
 
 async fn measure(args: &Args, bed: &Bed, plan: &Arc<Plan>) -> anyhow::Result<Recorder> {
-    let progress = Arc::new(Progress::default());
+    let warm_up_and_length = args.warm_up + args.seconds;
+    let progress = Arc::new(Progress {
+        whole: Some(Duration::from_secs(warm_up_and_length.into())),
+        ..Progress::default()
+    });
     let numbers = (0..args.connections as usize).collect();
     let (bed, plan, counted) = (bed.clone(), Arc::clone(plan), Arc::clone(&progress));
     threads::run(
