@@ -25,7 +25,7 @@ use kafka_protocol::protocol::{Decodable, StrBytes};
 use std::time::Duration;
 use wire::client::{Wire, fetch_request};
 use wire::records::{Producer, batch, batch_of, values};
-use wire::{broker, cluster};
+use wire::{broker, cluster, partition};
 
 fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))

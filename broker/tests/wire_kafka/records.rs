@@ -61,7 +61,10 @@ async fn a_fetch_waits_for_bytes_and_ends_in_time() {
     let empty = reader.fetch("t", 0, 30).await;
     assert_eq!((empty.error_code, empty.records), (0, Some(Bytes::new())));
     let waiting = tokio::spawn(async move { reader.fetch("t", 0, 40_000).await });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let hosted = broker.node(1).replicas.partition(&partition());
+    let hosted = hosted.expect("a partition");
+    let waits = || hosted.waiters().waiting() > 0;
+    broker.until("the fetch waits", waits).await;
     assert!(!waiting.is_finished());
     let mut writer = Wire::connect(broker.address()).await;
     assert_eq!(writer.produce("t", 1, batch(&["x"])).await, (0, 0));

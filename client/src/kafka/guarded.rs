@@ -5,8 +5,8 @@
 //! failed reservation aborts the process, and nothing can catch that. So each message is decoded through
 //! a buffer first that looks at what is read. Every element of an array, and every byte of a string, takes at
 //! least one byte, so a length above the bytes left can't be right:
-//! - a compact length (unsigned varint) above that is refused on sight; tags and sizes of tagged fields
-//!   are varints too and never that large in messages anyone sends. Each byte is looked at as if a varint began
+//! - a compact length (unsigned varint) above that by more than [`HIGHEST_TAG`] is refused on sight; tags and sizes of tagged
+//!   fields are varints too, and a tag may be the last but one byte of a message. Each byte is looked at as if a varint began
 //!   there, since nothing tells a flag from one: what is left of a length from its second byte on is smaller still;
 //! - a four-byte integer above that may be a plain field (a timeout, an id). While *probing* it is
 //!   replaced by [`IMPLAUSIBLE`], which every length refuses as negative and which no plain field
@@ -22,6 +22,9 @@ use kafka_protocol::protocol::buf::ByteBuf;
 
 /// Stands for a four-byte integer that can't be a length; -1 would mean null.
 const IMPLAUSIBLE: i32 = -2;
+
+/// Tags up to this one are read wherever they stand. Kafka has none above 10; so many elements too many cost next to nothing.
+const HIGHEST_TAG: u64 = 32;
 
 /// Bytes of the longest varint of 32 bits.
 const MAX_VARINT_BYTES: usize = 5;
@@ -92,7 +95,7 @@ impl Buf for Guarded {
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
         let value = self.peek_varint();
         // A compact length is one more than what it counts.
-        if value > self.inner.len() as u64 + 1 {
+        if value > self.inner.len() as u64 + 1 + HIGHEST_TAG {
             return Err(TryGetError {
                 requested: usize::try_from(value).unwrap_or(usize::MAX),
                 available: self.inner.len(),
@@ -129,7 +132,7 @@ mod tests {
     use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
-    use kafka_protocol::messages::{MetadataResponse, TopicName};
+    use kafka_protocol::messages::{HeartbeatResponse, MetadataResponse, TopicName};
     use kafka_protocol::protocol::{Encodable, StrBytes};
 
     use super::*;
@@ -144,6 +147,14 @@ mod tests {
         claims.extend_from_slice(&[0x80, 0xff, 0xff, 0xff, 0xff, 0x07]);
         let refused = decode::<MetadataResponse>(&mut claims.freeze(), 12);
         assert!(refused.is_err());
+    }
+
+    #[test]
+    fn a_tag_is_read_though_little_follows_it() {
+        // Throttle time, no error, one tagged field: tag 6 without a byte.
+        let mut bytes = Bytes::from_static(&[0, 0, 0, 0, 0, 0, 1, 6, 0]);
+        let read: HeartbeatResponse = decode(&mut bytes, 4).expect("decoded");
+        assert_eq!(read.unknown_tagged_fields.get(&6), Some(&Bytes::new()));
     }
 
     #[test]

@@ -34,6 +34,17 @@ impl WakeList {
         waiters.list.push(Arc::downgrade(waiter));
     }
 
+    /// How many wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let waiters = self.waiters.lock();
+        let live = waiters
+            .list
+            .iter()
+            .filter(|waiter| waiter.strong_count() > 0);
+        live.count()
+    }
+
     /// Wakes all that registered since the last call.
     pub fn wake(&self) {
         let woken = std::mem::take(&mut self.waiters.lock().list);

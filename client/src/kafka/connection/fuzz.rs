@@ -64,7 +64,7 @@ rows! {
     FindCoordinatorRequest JoinGroupRequest HeartbeatRequest LeaveGroupRequest SyncGroupRequest DescribeGroupsRequest
     ListGroupsRequest ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest InitProducerIdRequest
     DescribeConfigsRequest CreatePartitionsRequest DeleteGroupsRequest IncrementalAlterConfigsRequest
-    DescribeClusterRequest
+    DescribeClusterRequest DescribeLogDirsRequest ElectLeadersRequest
 }
 
 /// The first two bytes choose an API and its version, the others are the answer's frame.

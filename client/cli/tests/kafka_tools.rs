@@ -1,4 +1,5 @@
-//! Kafka's own tools beside ours: who leads, elections by request, and what lies on the brokers' disks.
+//! The tools of Kafka and ZooKeeper beside ours, on the same cluster: who leads, elections by request, what lies on disks, groups,
+//! znodes. What ours show is what the page shows, which the tests of the console hold against them.
 
 mod support;
 
@@ -258,4 +259,104 @@ fn disks_as_kafkas_tool_tells_them() {
     );
     let folder = cluster.data_of(Role::Broker(1));
     assert_eq!(ours[0].1, folder.display().to_string());
+}
+
+#[test]
+fn groups_as_kafkas_tool_tells_them() {
+    let cluster = Cluster::start(1, 3);
+    create_topic(&cluster, "orders");
+    produce(&cluster, "orders", &"a line\n".repeat(300));
+    let some = [
+        "--group",
+        "readers",
+        "--from",
+        "earliest",
+        "--max-messages",
+        "100",
+    ];
+    let read = cluster.zweig_ok(&[&["consume", "orders"], &some[..]].concat());
+    assert_eq!(read.lines().count(), 100);
+
+    let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+    let told = tool(&cluster, class, &["--describe", "--group", "readers"]);
+    let rows = told.lines().filter(|line| line.starts_with("readers"));
+    let mut by_kafka: Vec<Vec<String>> = rows
+        .map(|row| {
+            row.split_whitespace()
+                .skip(1)
+                .take(5)
+                .map(str::to_owned)
+                .collect()
+        })
+        .collect();
+    by_kafka.sort();
+    let ours = json(&cluster, &["group", "describe", "readers"]);
+    let ours = ours["partitions"].as_array().expect("partitions").iter();
+    let ours: Vec<Vec<String>> = ours
+        .map(|row| {
+            let number = |key: &str| row[key].as_i64().map_or("-".to_owned(), |n| n.to_string());
+            let topic = row["topic"].as_str().expect("a topic").to_owned();
+            let numbers = ["partition", "committed", "end", "lag"].map(number);
+            [vec![topic], numbers.to_vec()].concat()
+        })
+        .collect();
+    assert_eq!(ours, by_kafka);
+    let sum = |column: usize| -> i64 {
+        let numbers = ours
+            .iter()
+            .filter_map(|row| row[column].parse::<i64>().ok());
+        numbers.sum()
+    };
+    assert_eq!((sum(2), sum(3)), (100, 300), "{ours:?}");
+}
+
+#[test]
+fn znodes_as_zookeepers_shell_tells_them() {
+    let cluster = Cluster::start(1, 1);
+    cluster.zweig_ok(&["create", "-p", "/shop/orders", "three of them"]);
+    cluster.zweig_ok(&["set", "/shop/orders", "four of them"]);
+    cluster.zweig_ok(&["create", "/shop/orders/one", ""]);
+    let shell = |words: &[&str]| -> String {
+        let mut java = cluster.java("org.apache.zookeeper.ZooKeeperMain");
+        java.args(["-server", &cluster.connect_string()])
+            .args(words);
+        let output = run(java, None, PATIENCE);
+        succeeded("ZooKeeper's shell", &output);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for path in ["/shop", "/shop/orders", "/shop/orders/one"] {
+        let told = shell(&["stat", path]);
+        let field = |name: &str| -> i64 {
+            let line = told
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{name} = ")));
+            let value = line.unwrap_or_else(|| panic!("{name} in {told}")).trim();
+            match value.strip_prefix("0x") {
+                Some(hex) => i64::from_str_radix(hex, 16).expect("a number"),
+                None => value.parse().expect("a number"),
+            }
+        };
+        let ours = json(&cluster, &["stat", path]);
+        for (theirs, name) in [
+            ("cZxid", "czxid"),
+            ("mZxid", "mzxid"),
+            ("pZxid", "pzxid"),
+            ("cversion", "cversion"),
+            ("dataVersion", "version"),
+            ("aclVersion", "aversion"),
+            ("ephemeralOwner", "ephemeral_owner"),
+            ("dataLength", "data_length"),
+            ("numChildren", "num_children"),
+        ] {
+            assert_eq!(ours[name].as_i64(), Some(field(theirs)), "{path}: {name}");
+        }
+    }
+    let data = shell(&["get", "/shop/orders"]);
+    assert!(data.lines().any(|line| line == "four of them"), "{data}");
+    let children = shell(&["ls", "/shop"]);
+    assert!(
+        children.lines().any(|line| line == "[orders]"),
+        "{children}"
+    );
+    assert_eq!(cluster.zweig_ok(&["ls", "/shop"]), "orders\n");
 }
