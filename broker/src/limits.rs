@@ -33,3 +33,6 @@ pub const fn unpacked_batch_bytes(packed: usize) -> u64 {
     let scaled = (packed as u64).saturating_mul(RATIO);
     if scaled > LEAST { scaled } else { LEAST }
 }
+
+/// Partitions for which one request may ask for elections.
+pub const MAX_ELECTIONS: usize = 200_000;

@@ -146,6 +146,18 @@ impl Controller {
         })
     }
 
+    /// The preferred replica leads, unless something else is to be written first.
+    fn preferred_if_next(&self, image: &Image, topic: &Topic, index: i32) -> Option<Asked> {
+        if image.deleting.contains_key(&topic.name) {
+            return None;
+        }
+        let partition = topic.partitions.get(&index)?;
+        if comes_first(partition, &self.around(image, topic, index)) {
+            return Some(Asked::Later);
+        }
+        self.preferred(image, topic, index).map(Asked::Now)
+    }
+
     /// Any replica that is here leads a partition that has no leader and gets none by itself.
     fn unclean(&self, image: &Image, topic: &Topic, index: i32) -> Option<Asked> {
         if image.deleting.contains_key(&topic.name) {
@@ -153,10 +165,10 @@ impl Controller {
         }
         let partition = topic.partitions.get(&index)?;
         let around = self.around(image, topic, index);
-        if !partition.has_state() || next_state(partition, &around).is_some() {
+        if comes_first(partition, &around) {
             return Some(Asked::Later);
         }
-        if partition.leader.is_some() {
+        if partition.leader.is_some() || !partition.has_state() {
             return None;
         }
         let asked = Surroundings {
@@ -184,7 +196,7 @@ impl Controller {
             .filter_map(|(topic, index)| {
                 let topic = image.topic(topic)?;
                 match kind {
-                    ElectionKind::Preferred => self.preferred(image, topic, *index).map(Asked::Now),
+                    ElectionKind::Preferred => self.preferred_if_next(image, topic, *index),
                     ElectionKind::Unclean => self.unclean(image, topic, *index),
                 }
             })
@@ -209,6 +221,14 @@ impl Controller {
             controller_epoch: self.epoch,
             unclean_allowed: own.map_or(self.unclean_default, |v| v.eq_ignore_ascii_case("true")),
         }
+    }
+}
+
+/// Whether a partition gets another state, whoever asks for an election.
+fn comes_first(partition: &Partition, around: &Surroundings<'_>) -> bool {
+    match partition.has_state() {
+        true => next_state(partition, around).is_some(),
+        false => first_state(partition, around).is_some(),
     }
 }
 

@@ -44,10 +44,10 @@ impl Cluster {
     ) -> Result<i64, AskElectionsError> {
         let (port, path) = (self.port(), election_path(kind));
         for _ in 0..ATTEMPTS {
-            let op = match port.get(path.to_owned()).await? {
+            let ops = match port.get(path.to_owned()).await? {
                 None => {
                     let content = encode_election(&partitions);
-                    WriteOp::create(path, content, CreateMode::Persistent)
+                    vec![WriteOp::create(path, content, CreateMode::Persistent)]
                 }
                 Some((data, stat)) => {
                     let mut all = decode_election(&data.unwrap_or_default())?;
@@ -58,10 +58,15 @@ impl Cluster {
                     if content.len() > MAX_BYTES {
                         return Err(AskElectionsError::TooMany);
                     }
-                    WriteOp::set(path, content, Some(stat.version))
+                    // One that was made anew begins with the same versions.
+                    let same = WriteOp::CheckCreated {
+                        path: path.to_owned(),
+                        czxid: stat.czxid,
+                    };
+                    vec![same, WriteOp::set(path, content, Some(stat.version))]
                 }
             };
-            match port.multi(vec![op]).await.map_err(Error::from) {
+            match port.multi(ops).await.map_err(Error::from) {
                 Ok(batch) => return Ok(batch.zxid),
                 Err(Error::BadVersion { .. } | Error::NoNode(_) | Error::NodeExists(_)) => {}
                 Err(error) => return Err(error.into()),

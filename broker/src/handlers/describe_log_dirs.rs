@@ -9,13 +9,16 @@ use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// First version that tells the room of the file system.
 const ROOM_SINCE: i16 = 4;
 /// First version with an error for the request as a whole.
 const ERROR_SINCE: i16 = 3;
+
+/// The partitions asked for, by topic.
+type Wanted = HashMap<TopicName, HashSet<i32>>;
 
 pub(super) async fn handle(
     ctx: &Context,
@@ -29,39 +32,39 @@ pub(super) async fn handle(
         let code = if version >= ERROR_SINCE { failed } else { 0 };
         return DescribeLogDirsResponse::default().with_error_code(code);
     };
-    let wanted: Option<HashSet<(String, i32)>> = request.topics.map(|topics| {
-        let topics = topics.into_iter();
-        let wanted = topics.flat_map(|topic| {
-            let name = topic.topic.to_string();
-            topic.partitions.into_iter().map(move |p| (name.clone(), p))
-        });
-        wanted.collect()
+    let wanted = request.topics.map(|topics| {
+        let mut wanted = Wanted::new();
+        for topic in topics {
+            wanted
+                .entry(topic.topic)
+                .or_default()
+                .extend(topic.partitions);
+        }
+        wanted
     });
     let results = dirs.into_iter();
     let results = results.map(|dir| describe(dir, version, wanted.as_ref()));
     DescribeLogDirsResponse::default().with_results(results.collect())
 }
 
-fn describe(
-    dir: DirView,
-    version: i16,
-    wanted: Option<&HashSet<(String, i32)>>,
-) -> DescribeLogDirsResult {
-    let mut topics = BTreeMap::<String, Vec<DescribeLogDirsPartition>>::new();
+fn describe(dir: DirView, version: i16, wanted: Option<&Wanted>) -> DescribeLogDirsResult {
+    let mut topics = BTreeMap::<TopicName, Vec<DescribeLogDirsPartition>>::new();
     for replica in dir.replicas {
-        let key = (replica.name.topic.clone(), replica.name.partition);
-        if wanted.is_some_and(|wanted| !wanted.contains(&key)) {
+        let name = TopicName(text(replica.name.topic));
+        let index = replica.name.partition;
+        let is_wanted = |wanted: &Wanted| wanted.get(&name).is_some_and(|w| w.contains(&index));
+        if !wanted.is_none_or(is_wanted) {
             continue;
         }
         let partition = DescribeLogDirsPartition::default()
-            .with_partition_index(key.1)
+            .with_partition_index(index)
             .with_partition_size(i64::try_from(replica.size_bytes).unwrap_or(i64::MAX))
             .with_offset_lag(replica.lag);
-        topics.entry(key.0).or_default().push(partition);
+        topics.entry(name).or_default().push(partition);
     }
     let topics = topics.into_iter().map(|(name, partitions)| {
         DescribeLogDirsTopic::default()
-            .with_name(TopicName(text(name)))
+            .with_name(name)
             .with_partitions(partitions)
     });
     let result = DescribeLogDirsResult::default()

@@ -1,7 +1,7 @@
 //! The cluster as of one zxid. All maps are persistent red-black trees: a clone is a few pointers,
 //! a change copies one path, and iteration order is the key's order on every broker alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -221,6 +221,20 @@ pub struct AskedElection {
     pub version: i32,
     /// Topic and partition.
     pub partitions: Vec<(String, i32)>,
+}
+
+impl AskedElection {
+    /// Whether one of these is asked for.
+    #[must_use]
+    pub fn has_any<'a>(&self, partitions: impl IntoIterator<Item = (&'a str, i32)>) -> bool {
+        let asked: HashSet<(&str, i32)> = self
+            .partitions
+            .iter()
+            .map(|(topic, index)| (topic.as_str(), *index))
+            .collect();
+        let mut partitions = partitions.into_iter();
+        partitions.any(|partition| asked.contains(&partition))
+    }
 }
 
 /// The cluster as of one zxid.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::ensemble::cluster::{AlterIsrError, Cluster, Standing};
+use crate::ensemble::elections::AskElectionsError;
 use crate::ensemble::topics::{CreateTopic, CreateTopicError, DeleteTopicError};
 use crate::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
 use crate::log::{TopicId, TopicPartition};
@@ -127,7 +128,12 @@ impl ClusterAdmin for EnsembleFace {
     ) -> BoxFuture<'_, Result<i64, AdminError>> {
         Box::pin(async move {
             let asked = self.cluster.ask_elections(kind, partitions).await;
-            asked.map_err(|error| AdminError::NotDone(error.to_string()))
+            asked.map_err(|error| match error {
+                AskElectionsError::Ensemble(error) if error.outcome_unknown() => {
+                    AdminError::OutcomeUnknown(error.to_string())
+                }
+                error => AdminError::NotDone(error.to_string()),
+            })
         })
     }
 

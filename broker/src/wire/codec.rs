@@ -1,6 +1,6 @@
 //! Requests from bytes and answers to bytes, the same way for every API.
 //!
-//! Decoding never panics and never reserves more than the bytes at hand could need ([`guarded`]).
+//! Decoding never panics and never reserves much more than the bytes at hand could need ([`guarded`]).
 //! An answer that can't be encoded is our own bug (a field set that its version lacks): it closes the
 //! connection with an error in the log, and the process goes on.
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use zweig_broker::group::AppendFailure;
 use zweig_broker::handlers::cluster_admin::{AdminError, ClusterAdmin, CreatedTopic, NewTopic};
 use zweig_broker::log::{TopicId, TopicPartition};
-use zweig_broker::metadata::{Broker, ElectionKind, Endpoint, Image};
+use zweig_broker::metadata::{AskedElection, Broker, ElectionKind, Endpoint, Image};
 use zweig_broker::replica::hosted::{Certainty, StateWriter};
 use zweig_broker::replica::isr::{Proposal, WriteEnd};
 use zweig_broker::shard::{Backing, LoadError};
@@ -36,6 +36,7 @@ struct State {
     expired: HashSet<i32>,
     cut_off: HashSet<i32>,
     looks: HashMap<i32, u64>,
+    elects_nobody: bool,
     next_topic: u128,
 }
 
@@ -53,6 +54,7 @@ impl Default for Shared {
             expired: HashSet::new(),
             cut_off: HashSet::new(),
             looks: HashMap::new(),
+            elects_nobody: false,
             next_topic: 1,
         };
         Self {
@@ -130,6 +132,11 @@ impl Shared {
         state.expired.remove(&broker);
         drop(state);
         self.changed.send_replace(());
+    }
+
+    /// From now on elections are asked for in vain.
+    pub fn elect_nobody(&self) {
+        self.state.lock().elects_nobody = true;
     }
 
     /// This broker is told that its session ended.
@@ -337,6 +344,16 @@ impl ClusterAdmin for FakeEnsemble {
         kind: ElectionKind,
         partitions: Vec<(String, i32)>,
     ) -> BoxFuture<'_, Result<i64, AdminError>> {
+        if self.shared.state.lock().elects_nobody {
+            let asked = AskedElection {
+                version: 0,
+                partitions,
+            };
+            self.shared
+                .update(|image| image.preferred_election = Some(Arc::new(asked)));
+            let zxid = self.shared.image().zxid;
+            return async move { Ok(zxid) }.boxed();
+        }
         self.shared.update(|image| {
             let here: Vec<i32> = image.brokers.keys().copied().collect();
             for (topic, index) in partitions {

@@ -9,6 +9,7 @@ const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 
 const UNKNOWN: i16 = 3;
+const TIMED_OUT: i16 = 7;
 const INVALID_REQUEST: i16 = 42;
 const PREFERRED_NOT_AVAILABLE: i16 = 80;
 const ELIGIBLE_NOT_AVAILABLE: i16 = 83;
@@ -84,6 +85,29 @@ async fn preferred_leaders_in_every_version() {
         ];
         assert_eq!(codes(&answer), expected(&told), "version {version}");
     }
+}
+
+#[tokio::test]
+async fn an_election_that_does_not_come_is_told_in_time() {
+    let broker = cluster(2, &[]).await;
+    broker.shared.create("away", &[2, 1], &[]);
+    broker.shared.elect("away", Some(1), &[2, 1]);
+    broker.shared.elect_nobody();
+    broker.apply().await;
+    let mut wire = Wire::connect(broker.address()).await;
+    let request = elections(PREFERRED, Some(&["away"])).with_timeout_ms(20);
+    let answer: ElectLeadersResponse = wire.call(ApiKey::ElectLeaders, 2, &request).await;
+    assert_eq!(codes(&answer), expected(&[("away", TIMED_OUT)]));
+    // The request goes without an election.
+    broker
+        .shared
+        .update(|image| image.preferred_election = None);
+    let far_too_many = TopicPartitions::default()
+        .with_topic(name("away"))
+        .with_partitions((0..200_001).collect());
+    let request = elections(PREFERRED, None).with_topic_partitions(Some(vec![far_too_many]));
+    let answer: ElectLeadersResponse = wire.call(ApiKey::ElectLeaders, 2, &request).await;
+    assert_eq!(answer.error_code, INVALID_REQUEST);
 }
 
 #[tokio::test]

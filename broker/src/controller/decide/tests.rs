@@ -473,6 +473,10 @@ fn happen(world: &mut World, event: &Event) {
         Event::Settle => {
             world.settle();
             world.check_available();
+            let asked = [ElectionKind::Preferred, ElectionKind::Unclean];
+            for kind in asked {
+                assert_eq!(*world.asked(kind), None, "nothing is left to be done");
+            }
         }
     }
 }

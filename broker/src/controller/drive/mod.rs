@@ -203,7 +203,7 @@ fn log(actions: &[Action]) {
                     ),
                     Why::Unclean => tracing::error!(
                         %topic, partition, leader, epoch,
-                        "a replica out of sync leads, as {topic} allows; records are lost"
+                        "a replica out of sync leads, as {topic} allows or an operator asked; records are lost"
                     ),
                     Why::NoLeader => {
                         tracing::warn!(%topic, partition, isr = ?state.isr, "no replica may lead");

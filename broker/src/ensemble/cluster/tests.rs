@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::ensemble::elections::AskElectionsError;
 use crate::ensemble::fake::{self, FakeEnsemble, FakePort, Fault};
 use crate::ensemble::topics::{CreateTopic, CreateTopicError, DeleteTopicError};
+
+use crate::ensemble::znode::admin;
+use crate::metadata::ElectionKind;
 
 use super::*;
 
@@ -224,4 +228,41 @@ async fn producer_ids_are_never_given_twice() {
         second.first, 2000,
         "the block whose answer was lost is skipped"
     );
+}
+
+#[tokio::test]
+async fn elections_are_asked_for_beside_those_of_others() {
+    let f = fixture(&[]).await;
+    let ask = async |kind, topic: &str, index| {
+        let partitions = vec![(topic.to_owned(), index)];
+        f.cluster.ask_elections(kind, partitions).await
+    };
+    for (topic, index) in [("b", 1), ("a", 0), ("b", 1)] {
+        let asked = ask(ElectionKind::Preferred, topic, index).await;
+        let image = fake::image(&f.ensemble).await;
+        assert_eq!(asked, Ok(image.zxid), "it is seen from there on");
+    }
+    ask(ElectionKind::Unclean, "c", 2).await.expect("asked");
+    let image = fake::image(&f.ensemble).await;
+    let partitions = |kind| {
+        image
+            .asked_election(kind)
+            .map(|asked| asked.partitions.clone())
+    };
+    let both = vec![("a".to_owned(), 0), ("b".to_owned(), 1)];
+    assert_eq!(partitions(ElectionKind::Preferred), Some(both));
+    let one = vec![("c".to_owned(), 2)];
+    assert_eq!(partitions(ElectionKind::Unclean), Some(one));
+
+    let too_many = (0..20_000).map(|index| ("a topic of a long name".to_owned(), index));
+    let refused = f
+        .cluster
+        .ask_elections(ElectionKind::Preferred, too_many.collect())
+        .await;
+    assert_eq!(refused, Err(AskElectionsError::TooMany));
+    let path = admin::election_path(ElectionKind::Preferred);
+    let spoiled = WriteOp::set(path, Bytes::from_static(b"not JSON"), None);
+    f.port.multi(vec![spoiled]).await.expect("written");
+    let refused = ask(ElectionKind::Preferred, "a", 0).await;
+    assert!(matches!(refused, Err(AskElectionsError::Unreadable(_))));
 }

@@ -14,7 +14,7 @@ pub struct ReplicaView {
     pub name: TopicPartition,
     /// Bytes of its segments.
     pub size_bytes: u64,
-    /// Records that are known to be committed and are not in it.
+    /// As Kafka counts it: how far its end is behind its own high watermark. That is 0, but for a moment.
     pub lag: i64,
 }
 
