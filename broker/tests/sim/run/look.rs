@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+use zweig_broker::ensemble::znode::topics::TopicNode;
 use zweig_broker::replica::hosted::Partition;
 
 use super::World;
@@ -29,7 +31,8 @@ impl World {
             let in_sync = self.in_sync(&part, broker.0);
             let look = self.look(&part, broker, &partition, now);
             let mut wrong = self.inspector.look(&part, &look);
-            wrong.extend(self.hold(&part, &look, &partition, deep && in_sync.is_some()));
+            let due = deep && in_sync.is_some() && self.is_present(&part, look.topic_id);
+            wrong.extend(self.hold(&part, &look, &partition, due));
             wrong
                 .into_iter()
                 .for_each(|wrong| self.history.wrong(wrong));
@@ -92,6 +95,14 @@ impl World {
             }
         }
         wrong
+    }
+
+    /// Whether the topic of this id is the one in the tree, and not a deleted one of the same name.
+    fn is_present(&self, part: &Part, id: Uuid) -> bool {
+        let path = format!("/brokers/topics/{}", part.0);
+        let node = self.ensemble.look(|nodes| nodes.get(&path).cloned());
+        let data = node.and_then(|(data, _)| data).unwrap_or_default();
+        TopicNode::decode(&path, &data).is_ok_and(|topic| topic.id == id)
     }
 
     /// Under which epoch the tree names a broker as in sync.

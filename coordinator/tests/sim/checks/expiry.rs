@@ -117,8 +117,10 @@ impl Expiry {
         });
         if held.confirmed_us > 0 && now_us < earliest_us && !missed {
             let (session, heard_us) = (hold.0, held.confirmed_us);
+            let (timeout_us, left) = (held.timeout_us, held.left);
             let early = format!(
-                "session {session:#x} is expired at {now_us}, the ensemble heard from it at {heard_us}"
+                "session {session:#x}, of {timeout_us}, is expired at {now_us}, the ensemble heard from it at {heard_us}; \
+                 its client hung up: {left:?}"
             );
             self.early.entry(at).or_insert(early);
         }

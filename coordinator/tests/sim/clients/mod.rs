@@ -167,7 +167,8 @@ impl Clients {
         };
         // Time goes on before anything is looked at.
         door.run(now);
-        if let Some(hold) = hold.filter(|_| !matches!(up, Up::Leave)) {
+        let is_heard = !matches!(up, Up::Leave) && door.holds(line);
+        if let Some(hold) = hold.filter(|_| is_heard) {
             witness.expiry.touched(now_us, hold);
         }
         match up {

@@ -145,6 +145,12 @@ impl Door {
         }
     }
 
+    /// Whether the node holds a session by this connection: it may have closed it, and its client not know that yet.
+    pub fn holds(&self, line: u64) -> bool {
+        let end = self.wire.ends.get(&line);
+        end.is_some_and(|end| end.connection.session().is_some())
+    }
+
     /// The client has ended the connection. What it asked for in that case, if it held a session here.
     pub fn leave(&mut self, line: u64) -> Option<u32> {
         let end = self.hang_up(line)?;
