@@ -100,7 +100,8 @@ fn message<T: Wire>(version: i16, body: &Bytes) -> Option<T> {
     let encoded = message.encode(&mut again, version);
     encoded.expect("what was decoded fits its version");
     let mut again = again.freeze();
-    let read: T = codec::decode(&mut again, version).expect("guarded bytes of our own decode");
+    // Without the guard, which may refuse a high tag that has little behind it.
+    let read = T::decode(&mut again, version).expect("bytes of our own encode");
     assert_eq!(read, message, "{ROUND_TRIP}");
     assert!(again.is_empty(), "the decoder takes what the encoder gave");
     Some(message)
