@@ -25,8 +25,8 @@ struct Described {
     folder: String,
     replicas: usize,
     bytes_of_replicas: u64,
-    /// Records that are committed and that its replicas do not have yet.
-    lag: i64,
+    /// What is wrong with it.
+    error: Option<String>,
     free_bytes: Option<u64>,
     bytes: Option<u64>,
 }
@@ -62,23 +62,28 @@ fn describe(broker: i32, dir: LogDir) -> Described {
         broker,
         folder: dir.path,
         replicas: dir.replicas.len(),
-        bytes_of_replicas: dir.replicas.iter().map(|replica| replica.bytes).sum(),
-        lag: dir.replicas.iter().map(|replica| replica.lag).sum(),
+        bytes_of_replicas: dir
+            .replicas
+            .iter()
+            .fold(0, |sum, replica| sum.saturating_add(replica.bytes)),
+        error: dir.error.map(|error| error.to_string()),
         free_bytes: dir.free_bytes,
         bytes: dir.bytes,
     }
 }
 
 fn table(described: &[Described]) -> Table {
-    let mut table = Table::new(["BROKER", "FOLDER", "REPLICAS", "SIZE", "LAG", "FREE", "OF"]);
+    let mut table = Table::new([
+        "BROKER", "FOLDER", "REPLICAS", "SIZE", "FREE", "OF", "WRONG",
+    ]);
     for dir in described {
         let mebibytes = |bytes: Option<u64>| -> String {
             bytes.map_or("-".to_owned(), |bytes| format!("{} MiB", bytes >> 20))
         };
         let full = matches!((dir.free_bytes, dir.bytes), (Some(free), Some(all)) if free <= all / FREE_PART);
-        let lag: Cell = match dir.lag {
-            0 => "0".into(),
-            lag => cell(Tone::Notice, lag),
+        let wrong: Cell = match &dir.error {
+            None => "".into(),
+            Some(error) => cell(Tone::Bad, error),
         };
         let tone = if full { Tone::Bad } else { Tone::Plain };
         table.row([
@@ -90,9 +95,9 @@ fn table(described: &[Described]) -> Table {
                 dir.bytes_of_replicas as f64 / f64::from(1 << 20)
             )
             .into(),
-            lag,
             cell(tone, mebibytes(dir.free_bytes)),
             mebibytes(dir.bytes).into(),
+            wrong,
         ]);
     }
     table

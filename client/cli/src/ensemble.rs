@@ -66,8 +66,11 @@ async fn show_status(context: Context) -> anyhow::Result<()> {
         show(output, &rows)?;
     }
     let answered = rows.iter().filter_map(|row| row.status.as_ref());
+    let leads = answered.clone().any(|status| status.role == "leader");
     // One that was asked alone, and cannot say where the others are, still knows whom it follows.
-    if !answered.clone().any(|status| status.leader.is_some()) {
+    let all_answered = rows.iter().all(|row| row.status.is_some());
+    let follows = all_answered && answered.clone().any(|status| status.leader.is_some());
+    if !leads && !follows {
         let reached = answered.count();
         let why = format!("no leader is known to the {reached} nodes that answered");
         return Err(Failure::error(Code::Unavailable, why));

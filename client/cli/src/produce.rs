@@ -20,8 +20,6 @@ use crate::progress::Meter;
 
 /// Deliveries awaited at once before reading on waits.
 const AWAITED: usize = 100_000;
-/// Records between two looks at the clock for the progress.
-const LOOKS: u64 = 1024;
 
 /// Arguments of `zweig produce`.
 #[derive(Debug, clap::Args)]
@@ -153,9 +151,7 @@ async fn send_lines(
         if deliveries.send(delivery).await.is_err() {
             return Ok(sent); // One was refused: no use to go on.
         }
-        if sent.records.is_multiple_of(LOOKS) {
-            progress.at(read, || format!("{} records read", sent.records));
-        }
+        progress.at(read, || format!("{} records read", sent.records));
     }
 }
 

@@ -11,7 +11,9 @@ use crate::clock::{elapsed, now};
 use crate::output::note;
 
 /// Between two lines, where there is no terminal.
-const BETWEEN: Duration = Duration::from_secs(2);
+const LINES: Duration = Duration::from_secs(2);
+/// Between two pictures of a bar.
+const PICTURES: Duration = Duration::from_millis(100);
 
 /// With an end that is known.
 const BAR: &str = "{bar:30} {percent:>3} %  {msg}  {eta} left";
@@ -21,11 +23,13 @@ const SPINNER: &str = "{spinner} {msg}  {elapsed}";
 /// See the module.
 pub struct Meter {
     shown: Shown,
+    begun: Instant,
+    told: Option<Instant>,
 }
 
 enum Shown {
     Nothing,
-    Lines { begun: Instant, told: Instant },
+    Lines,
     Bar(ProgressBar),
 }
 
@@ -35,27 +39,37 @@ impl Meter {
         let shown = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Shown::Nothing,
             (false, true) => Shown::Bar(bar(total, ProgressDrawTarget::stderr())),
-            (false, false) => Shown::Lines {
-                begun: now(),
-                told: now(),
-            },
+            (false, false) => Shown::Lines,
         };
-        Self { shown }
+        Self::showing(shown)
+    }
+
+    fn showing(shown: Shown) -> Self {
+        Self {
+            shown,
+            begun: now(),
+            told: None,
+        }
     }
 
     /// So much of the total is done; `words` say what that is, and are asked for only when they are shown.
     pub fn at(&mut self, done: u64, words: impl FnOnce() -> String) {
-        match &mut self.shown {
-            Shown::Nothing => {}
-            Shown::Lines { begun, told } if elapsed(*told) >= BETWEEN => {
-                *told = now();
-                note(&format!("{} after {:.0?}", words(), elapsed(*begun)));
-            }
-            Shown::Lines { .. } => {}
+        let (every, last) = match &self.shown {
+            Shown::Nothing => return,
+            // Not of what is over at once.
+            Shown::Lines => (LINES, Some(self.told.unwrap_or(self.begun))),
+            Shown::Bar(_) => (PICTURES, self.told),
+        };
+        if last.is_some_and(|last| elapsed(last) < every) {
+            return;
+        }
+        self.told = Some(now());
+        match &self.shown {
             Shown::Bar(bar) => {
                 bar.set_message(words());
                 bar.set_position(done);
             }
+            _ => note(&format!("{} after {:.0?}", words(), elapsed(self.begun))),
         }
     }
 }
@@ -88,9 +102,7 @@ mod tests {
     fn drawn(total: Option<u64>, done: u64) -> (String, String) {
         let terminal = InMemoryTerm::new(4, 80);
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        let mut progress = Meter {
-            shown: Shown::Bar(bar(total, target)),
-        };
+        let mut progress = Meter::showing(Shown::Bar(bar(total, target)));
         progress.at(done, || format!("{done} records"));
         let Shown::Bar(bar) = &progress.shown else {
             unreachable!("it is one");

@@ -1,6 +1,7 @@
 //! What a page may do, where it may: topics, znodes, and the processes of `zweig dev`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -15,6 +16,9 @@ use zweig_client::kafka::admin::{ElectionKind, NewTopic};
 
 use super::refusal::Refusal;
 use super::{Console, Order};
+
+/// How long elections are waited for.
+const ELECTIONS: Duration = Duration::from_secs(10);
 
 type Done = Result<Json<Value>, Refusal>;
 
@@ -56,9 +60,10 @@ pub async fn elect(State(console): State<Arc<Console>>, Path(name): Path<String>
         let indexes = topic.partitions.keys().copied();
         partitions.extend(indexes.map(|index| (name.clone(), index)));
     }
-    let elections = console
-        .admin()
-        .elect_leaders(ElectionKind::Preferred, Some(&partitions));
+    let elections =
+        console
+            .admin()
+            .elect_leaders(ElectionKind::Preferred, Some(&partitions), ELECTIONS);
     let (mut elected, mut refused) = (0, Vec::new());
     for election in elections.await? {
         match election.outcome {

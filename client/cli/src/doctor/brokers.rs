@@ -121,11 +121,18 @@ const NO_ROOM: &str = "Make room, or lower `retention.bytes`; a broker without i
 pub fn disks(broker: i32, dirs: Result<&[LogDir], &KafkaError>) -> Vec<Finding> {
     let dirs = match dirs {
         Ok(dirs) => dirs,
-        // It is not there, or of a version that can't tell: said elsewhere, or nothing to act on.
-        Err(error) if error.code().is_none() => return Vec::new(),
-        Err(error) => return vec![Finding::error(name(broker), error.to_string())],
+        // An old one can't tell.
+        Err(KafkaError::UnsupportedApi { .. }) => return Vec::new(),
+        Err(error) => return vec![Finding::warning(name(broker), error.to_string())],
     };
-    let found = dirs.iter().filter_map(|dir| {
+    let failed = dirs.iter().filter_map(|dir| {
+        let what = format!("{} failed: {}", dir.path, dir.error?);
+        Some(
+            Finding::error(name(broker), what)
+                .advice("Look at that disk, and at the broker's log."),
+        )
+    });
+    let nearly_full = dirs.iter().filter_map(|dir| {
         let disk = Disk {
             folder: dir.path.clone(),
             free_bytes: dir.free_bytes?,
@@ -133,7 +140,7 @@ pub fn disks(broker: i32, dirs: Result<&[LogDir], &KafkaError>) -> Vec<Finding> 
         };
         nearly_full(&name(broker), &disk, NO_ROOM)
     });
-    found.collect()
+    failed.chain(nearly_full).collect()
 }
 
 fn name(broker: i32) -> String {

@@ -47,7 +47,9 @@ pub async fn run(context: &Context, admin: &Admin, args: Args) -> anyhow::Result
         Some(topic) => Some(partitions_of(admin, topic, &args.partitions).await?),
         None => None,
     };
-    let elections = admin.elect_leaders(kind, asked.as_deref()).await;
+    let elections = admin
+        .elect_leaders(kind, asked.as_deref(), context.patience())
+        .await;
     let elections = elections.map_err(|error| failed(&error))?;
     let output = context.output();
     let needed = elections.iter().filter(|election| !is_well(election));
@@ -127,7 +129,9 @@ fn why(error: &KafkaError) -> String {
         Some(ErrorCode::PreferredLeaderNotAvailable) => {
             "its preferred replica is gone or not in sync".to_owned()
         }
-        Some(ErrorCode::EligibleLeadersNotAvailable) => "none of its replicas is here".to_owned(),
+        Some(ErrorCode::EligibleLeadersNotAvailable) => {
+            "none of its replicas can lead now".to_owned()
+        }
         _ => error.to_string(),
     }
 }

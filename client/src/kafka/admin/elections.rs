@@ -4,6 +4,7 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::{ElectLeadersRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Admin;
 use crate::kafka::error::{KafkaError, check, check_with};
@@ -30,8 +31,8 @@ pub struct Election {
 }
 
 impl Admin {
-    /// Has leaders elected for these partitions (topic, index), or for all that there are. Of all, those that need no
-    /// election are left out of the answer.
+    /// Has leaders elected for these partitions (topic, index), or for all that there are, within `limit`. Of all, those
+    /// that need no election are left out of the answer.
     ///
     /// # Errors
     /// [`KafkaError`] if the cluster was not asked, or refused the request as a whole.
@@ -39,11 +40,11 @@ impl Admin {
         &self,
         kind: ElectionKind,
         partitions: Option<&[(String, i32)]>,
+        limit: Duration,
     ) -> Result<Vec<Election>, KafkaError> {
-        let timeout = self.client.options().connection.request_timeout;
         let connection = self.client.retry(|| self.client.controller()).await?;
         let answer = connection
-            .call(|_| {
+            .call_within(limit, |_| {
                 let mut request = ElectLeadersRequest::default();
                 request.election_type = match kind {
                     ElectionKind::Preferred => 0,
@@ -51,7 +52,7 @@ impl Admin {
                 };
                 request.topic_partitions = partitions.map(by_topic);
                 // The answer shall come before this end gives up.
-                let timeout_ms = timeout.as_millis() / 2;
+                let timeout_ms = limit.as_millis() * 9 / 10;
                 request.timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
                 request
             })

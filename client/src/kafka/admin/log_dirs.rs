@@ -3,6 +3,7 @@
 use kafka_protocol::messages::DescribeLogDirsRequest;
 
 use super::Admin;
+use crate::kafka::ErrorCode;
 use crate::kafka::client::Lane;
 use crate::kafka::error::{KafkaError, check};
 
@@ -11,6 +12,8 @@ use crate::kafka::error::{KafkaError, check};
 pub struct LogDir {
     /// Its path on the broker's machine.
     pub path: String,
+    /// What is wrong with it: KAFKA_STORAGE_ERROR.
+    pub error: Option<ErrorCode>,
     /// Bytes of its file system; `None` from brokers before Kafka 3.3.
     pub bytes: Option<u64>,
     /// Bytes that can still be written; `None` from brokers before Kafka 3.3.
@@ -28,7 +31,7 @@ pub struct LogDirReplica {
     pub partition: i32,
     /// Bytes of its segments.
     pub bytes: u64,
-    /// Records that are committed and that it does not have yet.
+    /// As Kafka counts it: how far its end is behind its own high watermark.
     pub lag: i64,
 }
 
@@ -36,7 +39,7 @@ impl Admin {
     /// The log directories of a broker, asked of that broker.
     ///
     /// # Errors
-    /// [`KafkaError`]; a directory that failed among them (KAFKA_STORAGE_ERROR).
+    /// [`KafkaError`] if the broker does not answer.
     pub async fn log_dirs(&self, broker: i32) -> Result<Vec<LogDir>, KafkaError> {
         self.client
             .retry(|| async {
@@ -52,8 +55,6 @@ impl Admin {
                 check(what, answer.error_code)?;
                 let mut dirs = Vec::with_capacity(answer.results.len());
                 for result in answer.results {
-                    let path = result.log_dir.to_string();
-                    check(|| format!("{}: {path}", what()), result.error_code)?;
                     let topics = result.topics.into_iter();
                     let replicas = topics.flat_map(|topic| {
                         let name = topic.name.to_string();
@@ -65,10 +66,11 @@ impl Admin {
                         })
                     });
                     dirs.push(LogDir {
+                        error: ErrorCode::try_from_code(result.error_code),
                         bytes: u64::try_from(result.total_bytes).ok(),
                         free_bytes: u64::try_from(result.usable_bytes).ok(),
                         replicas: replicas.collect(),
-                        path,
+                        path: result.log_dir.to_string(),
                     });
                 }
                 Ok(dirs)

@@ -122,7 +122,8 @@ pub async fn serve(
     });
     let _registered = Registered::new(&services, connection.id(), Arc::clone(&info));
     tracing::debug!(%peer, connection = connection.id(), "the peer of a connection");
-    if to_client.write_all(&answer).await.is_err() {
+    if let Err(error) = to_client.write_all(&answer).await {
+        connection.tell_end(grant.id, &error);
         return;
     }
     let shared = Arc::new(Client {
