@@ -36,3 +36,6 @@ pub const fn unpacked_batch_bytes(packed: usize) -> u64 {
 
 /// Partitions for which one request may ask for elections.
 pub const MAX_ELECTIONS: usize = 200_000;
+
+/// Longest name of a topic in bytes, so that its folder's name fits a file system.
+pub const MAX_TOPIC_NAME_BYTES: usize = 249;

@@ -10,14 +10,13 @@ use zweig_client::ensemble::{CreateMode, Error, WriteOp};
 use crate::chance;
 use crate::config::{TopicConfigError, check_topic_configs, without_effect};
 use crate::controller::assignment::{Draw, TooFewBrokers, assign, candidates};
+use crate::limits::MAX_TOPIC_NAME_BYTES;
 use crate::metadata::Image;
 
 use super::cluster::{Cluster, nothing};
 use super::znode::topics::TopicNode;
 use super::znode::{admin, config, topics};
 
-/// Longest name of a topic, so that its folder's name fits a file system.
-const MAX_NAME: usize = 249;
 /// Largest content of a topic's znode, below the ensemble's limit of 1 MiB.
 const MAX_ASSIGNMENT_BYTES: usize = 1_000_000;
 
@@ -240,9 +239,9 @@ fn check_name(name: &str, image: &Image) -> Result<(), CreateTopicError> {
     if name.is_empty() || name == "." || name == ".." {
         return invalid(format!("topic name '{name}' is not allowed"));
     }
-    if name.len() > MAX_NAME {
+    if name.len() > MAX_TOPIC_NAME_BYTES {
         return invalid(format!(
-            "topic name has {} characters, more than {MAX_NAME}",
+            "topic name has {} characters, more than {MAX_TOPIC_NAME_BYTES}",
             name.len()
         ));
     }

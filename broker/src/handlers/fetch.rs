@@ -4,7 +4,7 @@
 //! tells the client to go on with full requests; one that names a session is told that it is not found.
 
 use super::new_leader::fetch as new_leader;
-use super::{Context, KafkaError};
+use super::{Context, KafkaError, findable};
 use crate::clock;
 use crate::log::TopicPartition;
 use crate::purgatory::fetch::{Bounds, Fetched, Wanted, fetch};
@@ -120,7 +120,7 @@ fn wanted(ctx: &Context, version: i16, topic: &FetchTopic) -> Vec<Wanted> {
         let partition = match &name {
             Some(name) => ctx
                 .replicas
-                .partition(&TopicPartition::new(&**name, asked.partition)),
+                .partition(&TopicPartition::new(findable(name), asked.partition)),
             None => Err(PartitionError::UnknownTopicId),
         };
         let same_topic = |id: Uuid| version < TOPIC_IDS_SINCE || id == topic.topic_id;
@@ -176,7 +176,7 @@ fn failed(
     asked: &FetchPartition,
     error: &PartitionError,
 ) -> PartitionData {
-    let name = topic.map(|topic| TopicPartition::new(topic, asked.partition));
+    let name = topic.map(|topic| TopicPartition::new(findable(topic), asked.partition));
     // A follower whose log ends before this one begins has to know where to begin anew.
     let log_start = match (error.response_error(), &name) {
         (ResponseError::OffsetOutOfRange, Some(name)) => ctx

@@ -1,6 +1,6 @@
 //! ListOffsets (2): the first, the last, or the offset at a time.
 
-use super::{Context, KafkaError};
+use super::{Context, KafkaError, findable};
 use crate::log::TopicPartition;
 use crate::replica::hosted::{FollowerRead, FoundOffset, OffsetLookup, PartitionError, Reader};
 use kafka_protocol::ResponseError;
@@ -41,7 +41,7 @@ pub(super) async fn handle(
     };
     let topics = request.topics.into_iter().map(|topic| {
         let answer = |asked: &ListOffsetsPartition| {
-            let name = TopicPartition::new(&**topic.name, asked.partition_index);
+            let name = TopicPartition::new(findable(&topic.name), asked.partition_index);
             partition(version, asked, find(ctx, version, &name, asked, reader))
         };
         let partitions = topic.partitions.iter().map(answer).collect();

@@ -46,6 +46,7 @@ pub use error::KafkaError;
 pub use init_producer_id::ProducerIds;
 
 use crate::clock;
+use crate::limits::MAX_TOPIC_NAME_BYTES;
 use crate::wire::codec::{self, FixedHeader};
 use crate::wire::skim;
 use bytes::{Buf, Bytes};
@@ -192,6 +193,14 @@ const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 /// Whether a topic belongs to the brokers themselves.
 fn is_internal(topic: &str) -> bool {
     matches!(topic, "__consumer_offsets" | "__transaction_state")
+}
+
+/// A topic's name to look for: none where it is longer than any topic's, as it may be copied for each of its partitions.
+fn findable(topic: &str) -> &str {
+    match topic.len() <= MAX_TOPIC_NAME_BYTES {
+        true => topic,
+        false => "",
+    }
 }
 
 /// What a request lists, each once: the first of those with the same key. Answering what is named again and again would

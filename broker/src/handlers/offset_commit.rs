@@ -4,6 +4,7 @@ use super::{Context, KafkaError};
 use crate::clock;
 use crate::group::offsets::StoredOffset;
 use crate::group::{CommitRequest, GroupError, OffsetToCommit, PartitionName};
+use crate::metadata::Image;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -25,15 +26,13 @@ pub(super) async fn handle(
     let mut offsets = Vec::new();
     for topic in &request.topics {
         for asked in &topic.partitions {
+            if !exists(&image, &topic.name, asked.partition_index) {
+                continue;
+            }
             let partition = PartitionName {
                 topic: topic.name.to_string(),
                 partition: asked.partition_index,
             };
-            let known = image.partition(&partition.topic, partition.partition);
-            if known.is_none() || image.is_gone(&partition.topic) {
-                results.insert(partition, Err(GroupError::UnknownPartition));
-                continue;
-            }
             let stored = StoredOffset {
                 offset: asked.committed_offset,
                 leader_epoch: asked.committed_leader_epoch,
@@ -58,23 +57,31 @@ pub(super) async fn handle(
         let committed = ctx.groups.commit(&request.group_id, commit).await;
         results.extend(committed.into_iter().map(|c| (c.partition, c.result)));
     }
-    to_response(request.topics, &results)
+    to_response(&image, request.topics, &results)
+}
+
+/// Whether there is such a partition; only then is its topic's name worth a copy.
+fn exists(image: &Image, topic: &str, index: i32) -> bool {
+    image.partition(topic, index).is_some() && !image.is_gone(topic)
 }
 
 fn to_response(
+    image: &Image,
     topics: Vec<OffsetCommitRequestTopic>,
     results: &BTreeMap<PartitionName, Result<(), GroupError>>,
 ) -> OffsetCommitResponse {
     let topics = topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
-            let name = PartitionName {
-                topic: topic.name.to_string(),
-                partition: asked.partition_index,
+            let result = if exists(image, &topic.name, asked.partition_index) {
+                let name = PartitionName {
+                    topic: topic.name.to_string(),
+                    partition: asked.partition_index,
+                };
+                let result = results.get(&name).copied();
+                result.unwrap_or(Err(GroupError::NotAvailable))
+            } else {
+                Err(GroupError::UnknownPartition)
             };
-            let result = results
-                .get(&name)
-                .copied()
-                .unwrap_or(Err(GroupError::NotAvailable));
             OffsetCommitResponsePartition::default()
                 .with_partition_index(asked.partition_index)
                 .with_error_code(result.map_or_else(|error| error.code(), |()| 0))

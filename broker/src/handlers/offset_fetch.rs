@@ -1,6 +1,6 @@
 //! OffsetFetch (9): what groups have committed. Up to version 7 one group, then many.
 
-use super::{Context, KafkaError, distinct};
+use super::{Context, KafkaError, distinct, findable};
 use crate::group::offsets::StoredOffset;
 use crate::group::{GroupError, PartitionName};
 use crate::wire::codec::text;
@@ -14,6 +14,9 @@ use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicNam
 const GROUPS_SINCE: i16 = 8;
 /// First version with an error for the whole answer.
 const TOP_ERROR_SINCE: i16 = 2;
+
+/// Partitions looked up at a time, each with a copy of its topic's name.
+const AT_A_TIME: usize = 1_000;
 
 /// Topics in order, each with its partitions and what is committed of them.
 type Found = Vec<(TopicName, Vec<(i32, Option<StoredOffset>)>)>;
@@ -82,22 +85,20 @@ fn find(
         }
         return Ok(found);
     };
+    // Of nothing, too: whether this broker coordinates the group shows.
+    ctx.groups.offsets(group, &[])?;
     let mut found = Vec::with_capacity(asked.len());
     for (topic, partitions) in distinct(asked, |(topic, _)| topic.clone()) {
         let partitions = distinct(partitions, |partition| *partition);
-        let names: Vec<PartitionName> = partitions
-            .iter()
-            .map(|&partition| PartitionName {
-                topic: topic.to_string(),
+        let mut offsets = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(AT_A_TIME) {
+            let names = some.iter().map(|&partition| PartitionName {
+                topic: findable(&topic).to_owned(),
                 partition,
-            })
-            .collect();
-        let offsets = ctx.groups.offsets(group, &names)?;
+            });
+            offsets.extend(ctx.groups.offsets(group, &names.collect::<Vec<_>>())?);
+        }
         found.push((topic, partitions.into_iter().zip(offsets).collect()));
-    }
-    if found.is_empty() {
-        // Nothing asked, but whether this broker coordinates the group still shows.
-        ctx.groups.offsets(group, &[])?;
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! OffsetForLeaderEpoch (23): where a leader epoch ends, for clients that check whether a log was cut.
 
-use super::{Context, KafkaError};
+use super::{Context, KafkaError, findable};
 use crate::log::TopicPartition;
 use kafka_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
@@ -14,7 +14,7 @@ pub(super) async fn handle(
 ) -> OffsetForLeaderEpochResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
-            let name = TopicPartition::new(&**topic.topic, asked.partition);
+            let name = TopicPartition::new(findable(&topic.topic), asked.partition);
             let end = ctx.replicas.partition(&name).and_then(|partition| {
                 partition.end_for_epoch(asked.current_leader_epoch, asked.leader_epoch)
             });

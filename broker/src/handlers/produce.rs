@@ -5,7 +5,7 @@
 //! librdkafka compresses only then, and answered with an error in their own encoding.
 
 use super::new_leader::produce as new_leader;
-use super::{Context, KafkaError, Reply, is_internal};
+use super::{Context, KafkaError, Reply, findable, is_internal};
 use crate::clock;
 use crate::log::format::record_batch::{Header, ZSTD};
 use crate::log::{AppendError, AppendOrigin, TopicPartition};
@@ -56,7 +56,7 @@ pub(super) async fn handle(
     let mut topics: Vec<(TopicProduceResponse, Vec<Appending>)> =
         Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
-        let name = topic.name.to_string();
+        let name = findable(&topic.name).to_owned();
         let append = |data| append(ctx, version, &name, data, acks, refused);
         let appending = topic.partition_data.into_iter().map(append).collect();
         topics.push((

@@ -263,3 +263,44 @@ async fn settings_and_the_cluster_are_described_in_every_version() {
         );
     }
 }
+
+/// A name may be as long as a frame; a partition of it takes four bytes.
+#[tokio::test]
+async fn a_name_longer_than_any_topics_is_unknown_for_each_partition() {
+    let broker = broker().await;
+    broker.shared.create("t", &[1], &[]);
+    broker.apply().await;
+    let mut wire = Wire::connect(broker.address()).await;
+    let long = name(&"t".repeat(30_000));
+    let partitions = (0..100_000).map(|index| {
+        ListOffsetsPartition::default()
+            .with_partition_index(index)
+            .with_timestamp(-1)
+    });
+    let topic = ListOffsetsTopic::default()
+        .with_name(long.clone())
+        .with_partitions(partitions.collect());
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(vec![topic]);
+    let answer: ListOffsetsResponse = wire.call(ApiKey::ListOffsets, 7, &request).await;
+    let told = &answer.topics[0];
+    assert_eq!((&told.name, told.partitions.len()), (&long, 100_000));
+    assert!(
+        told.partitions
+            .iter()
+            .all(|partition| partition.error_code == 3)
+    );
+    let many = elect_leaders_request::TopicPartitions::default()
+        .with_topic(long.clone())
+        .with_partitions((0..100_000).collect());
+    let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![many]));
+    let answer: ElectLeadersResponse = wire.call(ApiKey::ElectLeaders, 2, &request).await;
+    let told = &answer.replica_election_results[0];
+    assert_eq!((&told.topic, told.partition_result.len()), (&long, 100_000));
+    assert!(
+        told.partition_result
+            .iter()
+            .all(|partition| partition.error_code == 3)
+    );
+}
