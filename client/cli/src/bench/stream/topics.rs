@@ -98,21 +98,21 @@ impl Field {
         Ok(Self { partitions, topics })
     }
 
-    /// Deletes the topics.
+    /// Deletes the topics. A load may have kept the disks so busy that the cluster needs more than one try.
     ///
     /// # Errors
     /// If the cluster does not delete one.
     pub async fn delete(&self, client: &Client) -> anyhow::Result<()> {
         let admin = Admin::new(client.clone());
-        let admin = &admin;
+        let delete = async |name: &String| match admin.delete_topic(name).await {
+            Err(gone) if gone.code() == Some(ErrorCode::UnknownTopicOrPartition) => Ok(()),
+            done => done,
+        };
+        let delete = &delete;
         stream::iter(&self.topics)
             .map(|name| async move {
-                match admin.delete_topic(name).await {
-                    Err(error) if error.code() != Some(ErrorCode::UnknownTopicOrPartition) => {
-                        Err(failed(&error))
-                    }
-                    _ => Ok(()),
-                }
+                let deleted = client.retry(|| delete(name)).await;
+                deleted.map_err(|error| failed(&error))
             })
             .buffer_unordered(AT_A_TIME)
             .try_collect::<Vec<()>>()
