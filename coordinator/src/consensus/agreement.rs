@@ -9,6 +9,8 @@
 //! from the leader, and no majority has been found to agree with it within a patience. Anyone else only says
 //! who differs. So of three nodes the odd one stops, also when it leads, and no other.
 //!
+//! A difference is believed as long as the connection to the peer stands: its next life may have another state.
+//!
 //! Patience is counted in time at which this node was awake: one that was paused finds the leader's difference at
 //! once, and all who could agree with it behind that in its queues.
 //!
@@ -17,6 +19,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::applier::Fatal;
+use super::membership::server_of;
 
 /// Digests kept, one per entry: what a node that lags this far can still compare.
 const DIGESTS: usize = 16 << 10;
@@ -123,6 +126,20 @@ impl Agreement {
         if peer.ahead.is_none() {
             peer.ahead = Some((index, digest));
             self.compare(node);
+        }
+    }
+
+    /// The connection to that server's process closed, whichever its raft id. What was wrong with it may have gone with its
+    /// process, and its next life has to say so first; that it was the same stays true at the index where it was.
+    pub fn lost(&mut self, server: u64) {
+        for (_, peer) in self
+            .peers
+            .iter_mut()
+            .filter(|(id, _)| server_of(**id) == server)
+        {
+            peer.ahead = None;
+            peer.found
+                .take_if(|found| matches!(found, Finding::Differs { .. }));
         }
     }
 
@@ -254,6 +271,31 @@ mod tests {
         let woken = 500 + 10 * PATIENCE;
         assert!(awake(&mut agreement, &ensemble, woken, woken + 350).is_none());
         assert!(awake(&mut agreement, &ensemble, woken + 400, woken + 450).is_some());
+    }
+
+    /// A leader with another state dies while this node waits whether the third agrees with it (seed 103081).
+    #[test]
+    fn what_a_dead_leader_said_is_no_reason_to_stop() {
+        let mut agreement = Agreement::new(0, 1, PATIENCE);
+        let ensemble = Ensemble {
+            node: 2,
+            voters: &[1, 2, 3],
+            leader: Some(1),
+        };
+        agreement.applied(1, &[2]);
+        agreement.heard((1, 7), 1, 3);
+        assert!(awake(&mut agreement, &ensemble, 0, PATIENCE - 100).is_none());
+        agreement.lost(1);
+        assert!(awake(&mut agreement, &ensemble, PATIENCE - 100, 3 * PATIENCE).is_none());
+        // Its next life differs as well: from then on there is patience again.
+        agreement.applied(2, &[4]);
+        agreement.heard((1, 8), 2, 5);
+        assert!(awake(&mut agreement, &ensemble, 3 * PATIENCE, 4 * PATIENCE - 50).is_none());
+        assert!(awake(&mut agreement, &ensemble, 4 * PATIENCE - 50, 5 * PATIENCE).is_some());
+        // That the third was the same counts on, though it went meanwhile.
+        agreement.heard((3, 7), 2, 4);
+        agreement.lost(3);
+        assert!(agreement.verdict(5 * PATIENCE, &ensemble).is_none());
     }
 
     #[test]

@@ -146,7 +146,10 @@ impl Node {
                     self.forwarder.link_renewed(leader);
                 }
             }
-            NodeInput::LinkLost(server) => self.core.handle(Input::LinkLost(server)),
+            NodeInput::LinkLost(server) => {
+                self.agreement.lost(server);
+                self.core.handle(Input::LinkLost(server));
+            }
             NodeInput::Unreachable(server) => {
                 self.core.handle(Input::Unreachable(server));
                 self.resend |= server_of(self.forwarder.sent_to()) == server;
