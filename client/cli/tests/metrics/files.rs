@@ -29,7 +29,8 @@ const WORDS: &[&str] = &[
     "NaN",
 ];
 
-fn folder() -> PathBuf {
+/// `monitoring/`.
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../monitoring")
 }
 
@@ -126,9 +127,9 @@ fn end_of(chars: &[char], begin: usize, close: char) -> usize {
     panic!("{} is not closed", chars.iter().collect::<String>());
 }
 
-/// Every name in dashboards and alert rules is exported.
-pub fn speak_of_what_is_there(exported: &BTreeSet<&str>) {
-    let mut used: Vec<(String, String)> = rules();
+/// The expressions of all dashboards, each with the dashboard's file.
+pub fn expressions_of_dashboards() -> Vec<(String, String)> {
+    let mut all = Vec::new();
     for file in fs::read_dir(folder().join("dashboards")).expect("dashboards") {
         let file = file.expect("a dashboard").path();
         let text = fs::read_to_string(&file).expect("its text");
@@ -141,12 +142,19 @@ pub fn speak_of_what_is_there(exported: &BTreeSet<&str>) {
             file.display()
         );
         let whose = file.display().to_string();
-        used.extend(
+        all.extend(
             found
                 .into_iter()
                 .map(|expression| (whose.clone(), expression)),
         );
     }
+    all
+}
+
+/// Every name in dashboards and alert rules is exported.
+pub fn speak_of_what_is_there(exported: &BTreeSet<&str>) {
+    let mut used = rules();
+    used.extend(expressions_of_dashboards());
     let known = |name: &String| exported.contains(&**name) || OF_PROMETHEUS.contains(&&**name);
     let unknown: Vec<_> = used
         .iter()

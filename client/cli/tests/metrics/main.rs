@@ -5,9 +5,11 @@
 //! | --- | --- |
 //! | `exposition` | a reader of the text format that refuses whatever the format does not allow |
 //! | `files` | the names that dashboards and rules use; rules and runbook, one to one |
+//! | `panels` | every panel and every rule, asked of a real Prometheus |
 
 mod exposition;
 mod files;
+mod panels;
 #[path = "../support/mod.rs"]
 mod support;
 
