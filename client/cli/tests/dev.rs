@@ -179,3 +179,28 @@ fn a_port_that_is_taken_is_named() {
     );
     assert!(told.contains("--port-base"), "{told}");
 }
+
+/// What a newcomer with a damaged or foreign folder sees: not only that a process has ended, but why.
+#[test]
+fn why_a_process_ended_is_told() {
+    let dev = Dev::new();
+    let state = dev.folder.path().join("data/coordinator-1/data/state");
+    std::fs::create_dir_all(state.parent().expect("a folder")).expect("made");
+    std::fs::write(&state, "not a folder").expect("written");
+    let log = dev.folder.path().join("damaged-log.txt");
+    let running = Talk::start(dev.command(), log.clone());
+    let told = support::wait_for("coordinator 1 has ended", PATIENCE, || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        let line = text
+            .lines()
+            .find(|line| line.contains("coordinator 1 ended"));
+        line.map(str::to_owned)
+    });
+    send_signal(running.id(), Signal::INT);
+    running.finish();
+    let status = told.find("exit status: 1").expect(&told);
+    assert!(
+        told[status..].contains("coordinator-1/data/state"),
+        "{told}"
+    );
+}

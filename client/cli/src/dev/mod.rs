@@ -246,7 +246,7 @@ impl Cluster {
                 () = tokio::time::sleep(pause) => {
                     self.notice_ends();
                     if self.processes.iter().all(|process| process.pid().is_none()) {
-                        bail!("every process has ended; their logs are in {}", self.layout.root.display());
+                        bail!(self.all_ended());
                     }
                     self.picture.refresh().await;
                     self.draw();
@@ -255,17 +255,24 @@ impl Cluster {
         }
     }
 
+    fn all_ended(&self) -> String {
+        let folder = self.layout.root.display();
+        let all = format!("every process has ended; their logs are in {folder}");
+        let mut told = self.processes.iter();
+        match told.find(|process| process.last_words().is_some()) {
+            Some(process) => format!("{all}\n{}", process.obituary()),
+            None => all,
+        }
+    }
+
     fn notice_ends(&mut self) {
         for process in &mut self.processes {
-            if process.look() && !self.terminal {
-                let how = process
-                    .ended()
-                    .map_or_else(String::new, |how| how.to_string());
-                note(&format!(
-                    "{} ended: {how} (log: {})",
-                    process.role(),
-                    process.log().display()
-                ));
+            if process.look() {
+                match self.terminal {
+                    true if process.last_words().is_some() => self.said = process.obituary(),
+                    true => {}
+                    false => note(&process.obituary()),
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! kills stays dead until `zweig dev` is told otherwise (`r` on the screen, or a restart).
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -10,6 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+
+/// How much of a log's end is looked into for its last line.
+const LAST_BYTES: u64 = 8 << 10;
 
 /// What a process is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,16 +106,34 @@ impl Process {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// How it ended, if it did.
+    /// The last line of its log, if it ended by itself and not by a signal: servers say there why.
     #[must_use]
-    pub const fn ended(&self) -> Option<ExitStatus> {
+    pub fn last_words(&self) -> Option<String> {
         self.ended
+            .filter(|how| how.code().is_some_and(|code| code != 0))?;
+        let mut log = File::open(&self.log).ok()?;
+        let length = log.metadata().ok()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))
+            .ok()?;
+        let mut end = Vec::new();
+        log.take(LAST_BYTES).read_to_end(&mut end).ok()?;
+        let end = String::from_utf8_lossy(&end);
+        let last = end.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+        Some(last.to_owned())
     }
 
-    /// Its log file.
+    /// How it ended and why, as one line.
     #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
+    pub fn obituary(&self) -> String {
+        let how = self.ended.map_or_else(String::new, |how| how.to_string());
+        let why = self
+            .last_words()
+            .map_or_else(String::new, |line| format!(": {line}"));
+        format!(
+            "{} ended: {how}{why} (log: {})",
+            self.role,
+            self.log.display()
+        )
     }
 
     /// Looks whether the process has ended; true if it ended since the last look.
