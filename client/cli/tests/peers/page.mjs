@@ -21,6 +21,7 @@ await page.getByText("live", { exact: true }).waitFor();
 await topics.create(page);
 await records.read(page);
 await tree.change(page);
+await tree.live(page);
 await tree.history(page);
 await leaderChanges(page);
 await tour(page);

@@ -1,9 +1,10 @@
-// The tree of znodes, one at a time, with what happened to it.
+// The tree of znodes, one at a time, with what happened to it; drawn anew when it changes.
 import { el, api, ask, attempt, mayWrite, moment, plural, shown } from "./dom.js";
 import * as history from "./history.js";
 
 let how = "json";
 let turn = 0;
+let changes = null;
 
 const link = (path) => `#tree?path=${encodeURIComponent(path)}`;
 const below = (path, name) => (path === "/" ? `/${name}` : `${path}/${name}`);
@@ -12,18 +13,36 @@ export async function enter(view, state, query) {
   const path = query.get("path") ?? "/";
   const mine = (turn += 1);
   view.append(crumbs(path), el("div", { id: "znode", class: "two" }, el("p", { class: "empty" }, "Reading.")));
+  await show(view, path, mine);
+  if (mine === turn) follow(view, path, mine);
+}
+
+/** Reads and draws it, or says why not. */
+async function show(view, path, mine) {
   try {
     const znode = await read(path);
     if (mine === turn) draw(view, znode);
   } catch (error) {
     if (mine !== turn) return;
     const gone = error.status === 404;
+    mark = gone ? "gone" : null;
     view.querySelector("#znode").replaceChildren(
       el("section", { class: "card" }, el("h3", {}, gone ? "There is no such znode" : "It cannot be read"),
         el("p", { class: gone ? "faint" : "bad" }, gone ? "If it was deleted not long ago, its history says when, by whom, and what it held." : error.message)),
       el("div", {}, history.ofZnode(path)));
   }
 }
+
+/** Draws it anew whenever it is no longer what is shown. */
+function follow(view, path, mine) {
+  changes = new EventSource(`/api/znode/changes?${new URLSearchParams({ path })}`);
+  changes.onmessage = (event) => {
+    if (mine === turn && event.data !== mark) show(view, path, mine);
+  };
+}
+
+/** Of what is shown. */
+let mark = null;
 
 const read = (path, after = "", holds = "") => api("GET", `/api/znode?${new URLSearchParams({ path, after, holds })}`);
 
@@ -34,6 +53,7 @@ function crumbs(path) {
 }
 
 function draw(view, znode) {
+  mark = znode.mark;
   const list = el("ul", { class: "children", id: "children" });
   const more = el("button", { type: "button", hidden: true }, "More");
   let last = "", holds = "";
@@ -43,17 +63,24 @@ function draw(view, znode) {
     more.hidden = page.more === 0;
     more.textContent = `More (${page.more.toLocaleString()})`;
   };
-  more.addEventListener("click", () => attempt(async () => add(await read(znode.path, last, holds))));
+  const touched = () => { list.dataset.touched = "yes"; };
+  more.addEventListener("click", () => attempt(async () => { touched(); add(await read(znode.path, last, holds)); }));
   const filter = el("input", { type: "search", class: "grow", placeholder: "Filter children", "aria-label": "Filter children",
     change: async (event) => {
       holds = event.target.value;
+      if (holds) touched(); else delete list.dataset.touched;
       const page = await attempt(() => read(znode.path, "", holds));
       if (page) { list.replaceChildren(); last = ""; add(page); }
     } });
   add(znode);
-  view.querySelector("#znode").replaceChildren(
-    el("section", { class: "card" }, el("h3", {}, znode.stat.num_children ? plural(znode.stat.num_children, "child").replace("childs", "children") : "No children"),
-      znode.stat.num_children ? [el("div", { class: "bar" }, filter), list, more] : null),
+  const count = znode.stat.num_children ? plural(znode.stat.num_children, "child").replace("childs", "children") : "No children";
+  const box = view.querySelector("#znode");
+  const former = box.querySelector("#children");
+  // Whoever has filtered or turned pages keeps what they look at; the number above tells that there is more or less.
+  const kept = former && znode.stat.num_children && (former.dataset.touched || former.contains(document.activeElement)) ? former.closest("section") : null;
+  if (kept) kept.querySelector("h3").textContent = count;
+  box.replaceChildren(
+    kept ?? el("section", { class: "card" }, el("h3", {}, count), znode.stat.num_children ? [el("div", { class: "bar" }, filter), list, more] : null),
     el("div", {}, el("section", { class: "card" }, data(view, znode), stat(znode), mayWrite ? actions(view, znode) : null), history.ofZnode(znode.path)));
 }
 
@@ -97,4 +124,6 @@ function actions(view, znode) {
 /** What is still being read is of no use any more. */
 export function leave() {
   turn += 1;
+  changes?.close();
+  changes = null;
 }

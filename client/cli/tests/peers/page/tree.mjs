@@ -14,8 +14,10 @@ export async function change(page) {
   await page.locator("#children").getByRole("link", { name: made.slice(1) }).click();
   await page.locator("#data").getByText("one").waitFor();
   assert.equal(zweig(["get", made]).trim(), "one");
-  zweig(["set", made, "two"]);
   await page.getByRole("button", { name: "Set data" }).click();
+  await page.locator("#ask").getByText("version 0").waitFor();
+  zweig(["set", made, "two"]);
+  await page.locator("#data").getByText("two").waitFor();
   await answer(page);
   const refused = page.locator(".toast.bad");
   await refused.waitFor();
@@ -27,6 +29,31 @@ export async function change(page) {
   await answer(page);
   await page.waitForFunction(() => decodeURIComponent(location.hash) === "#tree?path=/");
   assert.equal(exitCode(["get", made]), 3, "it is gone");
+}
+
+export async function live(page) {
+  step("a znode that changes, gets children or goes is drawn anew, without anybody asking");
+  zweig(["create", "/live", "one"]);
+  await page.goto(`${base}/#tree?path=/live`);
+  await page.locator("#data").getByText("one").waitFor();
+  zweig(["set", "/live", "two"]);
+  await page.locator("#data").getByText("two").waitFor();
+  await page.locator("#history li").nth(1).waitFor();
+  zweig(["create", "/live/child"]);
+  await page.locator("#children").getByRole("link", { name: "child" }).waitFor();
+  zweig(["delete", "/live", "--recursive"]);
+  await page.getByText("There is no such znode").waitFor();
+  zweig(["create", "/live", "again"]);
+  await page.locator("#data").getByText("again").waitFor();
+  // Whoever has filtered keeps what they look at.
+  for (const name of ["apple", "pear"]) zweig(["create", `/live/${name}`]);
+  await page.locator("#children").getByRole("link", { name: "pear" }).waitFor();
+  await page.getByLabel("Filter children").fill("app");
+  await page.keyboard.press("Enter");
+  await page.locator("#children").getByRole("link", { name: "pear" }).waitFor({ state: "detached" });
+  zweig(["create", "/live/plum"]);
+  await page.getByText("3 children").waitFor();
+  assert.equal(await page.locator("#children li").count(), 1);
 }
 
 export async function history(page) {
