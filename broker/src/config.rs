@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zweig_monitoring::trace::TraceSettings;
+
 pub use keys::{KEYS, key};
 pub use listener::{Listener, MetricsListener};
 pub use parse::{ConfigError, Place};
@@ -64,6 +66,8 @@ pub struct Config {
     pub net: NetConfig,
     /// `metrics.listener`: where Prometheus finds the metrics, if anywhere.
     pub metrics_listener: Option<MetricsListener>,
+    /// `otlp.endpoint`, `otlp.sample`: where spans of traces go, if anywhere.
+    pub traces: TraceSettings,
     values: Values,
 }
 

@@ -54,6 +54,7 @@ pub mod server;
 pub mod shard;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod spans;
 pub mod tasks;
 pub mod wire;
 

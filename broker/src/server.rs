@@ -32,7 +32,8 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
-use zweig_monitoring::Endpoint;
+use zweig_monitoring::trace::{Service, TracerError};
+use zweig_monitoring::{Endpoint, Tracer};
 
 use crate::clock;
 use crate::config::{Config, MetricsListener};
@@ -75,6 +76,9 @@ pub enum RunError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Traces have nowhere to go.
+    #[error("otlp.endpoint: {0}")]
+    Traces(#[from] TracerError),
     /// This broker cannot stand in the tree.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
@@ -115,7 +119,7 @@ impl RunError {
 ///
 /// # Errors
 /// [`RunError`] says why it did not start, or could not go on.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(mut config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -123,6 +127,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let network = Network {
         config: config.ensemble.clone(),
     };
+    config.traces = config.traces.or_environment();
     run_over(config, Arc::new(network), disk::real(), shutdown).await
 }
 
@@ -146,7 +151,12 @@ pub async fn run_over(
     let runtime = control.handle.clone();
     let mut running = Running::begin(started, &config, runtime).await?;
     let ended = running.until(&shutdown).await;
-    running.stop(&config, ended.is_ok()).await?;
+    let tracer = running.tracer();
+    let stopped = running.stop(&config, ended.is_ok()).await;
+    if tracer.is_on() {
+        blocking(move || tracer.stop()).await?;
+    }
+    stopped?;
     ended
 }
 
@@ -216,6 +226,7 @@ struct Started {
     bound: Vec<Bound>,
     metrics: Option<Endpoint>,
     supervisor: Supervisor,
+    tracer: Tracer,
 }
 
 impl Started {
@@ -250,6 +261,7 @@ impl Started {
             broker_id: identity.broker_id,
         })?;
         let broker_id = identity.broker_id;
+        let tracer = tracer(config, broker_id)?;
         let bound = listeners::bind(config).await?;
         let metrics = listeners::bind_metrics(config.metrics_listener.as_ref()).await?;
         let registrar = Registrar {
@@ -288,8 +300,18 @@ impl Started {
             bound,
             metrics,
             supervisor,
+            tracer,
         })
     }
+}
+
+fn tracer(config: &Config, broker_id: i32) -> Result<Tracer, TracerError> {
+    let service = Service {
+        name: "zweig-broker",
+        instance: broker_id.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Tracer::otlp(&config.traces, &service)
 }
 
 async fn open_logs(

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use properties::Properties;
+use zweig_monitoring::trace::TraceSettings;
 
 pub use metrics_provider::MetricsProvider;
 pub use properties::Origin;
@@ -53,6 +54,8 @@ pub const KEYS: &[&str] = &[
     "metricsProvider.className",
     "metricsProvider.httpHost",
     "metricsProvider.httpPort",
+    "otlpEndpoint",
+    "otlpSample",
 ];
 
 /// Why there is no valid configuration.
@@ -189,6 +192,9 @@ pub struct Config {
     pub election_timeout: Duration,
     /// `historyRetentionMs`, default one hour: how long changes are kept for watch streams.
     pub history_retention: Duration,
+    /// `otlpEndpoint` (`http://host:port`, `none`: nowhere; default what the environment says): where spans of writes that are
+    /// followed go. `otlpSample` (0 to 1, default 0): which share of the others is followed as well.
+    pub traces: TraceSettings,
     /// `historyRetentionBytes`, default 512 MiB: how much of them is kept at most.
     pub history_retention_bytes: u64,
     /// `metricsProvider.className` and where it serves; off unless it is ZooKeeper's Prometheus one.
@@ -287,6 +293,7 @@ impl Config {
                 0..=u64::MAX,
             )?,
             metrics_provider: MetricsProvider::read(from)?,
+            traces: traces(from)?,
             ignored,
         })
     }
@@ -324,6 +331,23 @@ impl Config {
             }
         }
     }
+}
+
+fn traces(from: &Properties) -> Result<TraceSettings, ConfigError> {
+    let sample = match from.get("otlpSample") {
+        None => 0.0,
+        Some(entry) => {
+            let share = entry.value.parse().ok();
+            let share = share.filter(|share| (0.0..=1.0).contains(share));
+            let wrong = || from.invalid("otlpSample", "allowed is a number from 0 to 1".to_owned());
+            share.ok_or_else(wrong)?
+        }
+    };
+    let address = from.get("otlpEndpoint").map(|entry| entry.value.as_str());
+    TraceSettings::new(address, sample).map_err(|_| {
+        let allowed = "allowed is http://host:port, or none".to_owned();
+        from.invalid("otlpEndpoint", allowed)
+    })
 }
 
 /// Refuses unknown keys; returns those that are ignored.

@@ -27,6 +27,7 @@ pub mod octets;
 pub mod request;
 pub mod server;
 pub mod session;
+pub mod spans;
 pub mod state_machine;
 pub mod storage;
 pub mod tree;

@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use zweig_monitoring::Endpoint as MetricsEndpoint;
+use zweig_monitoring::trace::{Service, TracerError};
+use zweig_monitoring::{Endpoint as MetricsEndpoint, Tracer};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Endpoint, MetricsProvider, Role};
@@ -32,6 +33,7 @@ use crate::request::{
 };
 use crate::session::SessionId;
 use crate::session::report::Left;
+use crate::spans::Spans;
 use crate::state_machine::{Command, StateMachine};
 use crate::storage::checkpoint::CheckpointError;
 use crate::storage::folder;
@@ -83,6 +85,9 @@ pub enum RunError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// Traces have nowhere to go.
+    #[error("otlpEndpoint: {0}")]
+    Traces(#[from] TracerError),
     /// Consensus could not start.
     #[error("cannot start consensus: {0}")]
     Consensus(#[from] StartError),
@@ -110,6 +115,7 @@ pub struct Server {
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     flusher: Flusher,
+    spans: Arc<Spans>,
     /// Given back last.
     _locks: Vec<FolderLock>,
 }
@@ -145,7 +151,9 @@ impl Server {
         let boot = chance.random();
         let folder = StateFolder::new(&config.state_folder(), history_bounds(&config))?;
         let state = StateMachine::open(folder.open()?)?;
-        let published = Published::new(state, config.node, boot, Box::new(exit_on_fatal));
+        let origin = (config.node, boot);
+        let spans = Spans::new(tracer(&config)?);
+        let published = Published::traced(state, origin, Box::new(exit_on_fatal), spans);
         let client_socket = bind_client_port(&config.client).await?;
         let client_address = local_address(&client_socket, &config.client)?;
         let metrics_endpoint = bind_metrics(&config.metrics_provider).await?;
@@ -157,6 +165,7 @@ impl Server {
         let replicator = Arc::new(Replicated(consensus.clone()));
         let door_config = front_door_config(&config, boot);
         let clock = Arc::new(SystemClock);
+        let spans = Arc::clone(published.spans());
         let (door, driver) = FrontDoor::new(door_config, published, replicator, clock, chance);
         tokio::spawn(driver.run());
 
@@ -191,6 +200,7 @@ impl Server {
             shutdown,
             tasks,
             flusher,
+            spans,
             _locks: locks,
         })
     }
@@ -218,11 +228,23 @@ impl Server {
         }
         self.consensus.shutdown().await;
         // Nothing is applied any more.
-        let flusher = self.flusher;
-        let flushed = tokio::task::spawn_blocking(|| flusher.stop()).await;
-        flushed.expect("the flush thread ends without a panic");
+        let (flusher, spans) = (self.flusher, self.spans);
+        let ended = tokio::task::spawn_blocking(move || {
+            flusher.stop();
+            spans.stop();
+        });
+        ended.await.expect("the last of it ends without a panic");
         tracing::info!("this node has stopped");
     }
+}
+
+fn tracer(config: &Config) -> Result<Tracer, TracerError> {
+    let service = Service {
+        name: "zweig-coordinator",
+        instance: config.node.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Tracer::otlp(&config.traces.clone().or_environment(), &service)
 }
 
 fn exit_on_fatal(fatal: &Fatal) {
@@ -328,6 +350,7 @@ fn start_consensus(
     let runtime = tokio::runtime::Handle::current();
     let consensus_config = ConsensusConfig {
         syncs: Arc::clone(&published.metrics().syncs),
+        spans: Arc::clone(published.spans()),
         ..consensus_config(config, boot)
     };
     let started = Consensus::start(&consensus_config, listeners, applier, &unanswered, &runtime);

@@ -133,6 +133,7 @@ async fn native_code(node: &Node, path: &str) -> proto::Code {
     for asked in [Asked::Open(open), Asked::Write(write)] {
         let request = proto::SessionRequest {
             id: 0,
+            trace: None,
             request: Some(asked),
         };
         ask.send(request).await.expect("the stream is open");

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zweig_monitoring::trace::TraceSettings;
+
 use super::listener::{self, Listener};
 use super::parse::{ConfigError, Values};
 use super::{
@@ -41,10 +43,20 @@ pub(super) fn config(v: Values) -> Result<Config, ConfigError> {
         group: group(&v)?,
         net: net(&v),
         metrics_listener: listener::metrics(&v)?,
+        traces: traces(&v)?,
         values: v,
     };
     check_units(&config.values)?;
     Ok(config)
+}
+
+fn traces(v: &Values) -> Result<TraceSettings, ConfigError> {
+    let address = Some(v.text("otlp.endpoint")).filter(|text| !text.is_empty());
+    let sample = v.text("otlp.sample").parse().ok();
+    let sample = sample.filter(|share| (0.0..=1.0).contains(share));
+    let sample = sample.ok_or_else(|| v.invalid("otlp.sample", "a number from 0 to 1"))?;
+    TraceSettings::new(address, sample)
+        .map_err(|_| v.invalid("otlp.endpoint", "http://host:port, or none"))
 }
 
 /// The keys that are text in the table because they may be left empty.

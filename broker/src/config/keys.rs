@@ -102,6 +102,8 @@ pub const KEYS: &[Key] = &[
     int("fetch.max.bytes", 1024, "57671680", "largest answer to a fetch"),
     int("max.incremental.fetch.session.cache.slots", 0, "1000", "no effect here: there are no fetch sessions"),
     text("metrics.listener", "", "host:port where Prometheus finds GET /metrics; default: nowhere"),
+    text("otlp.endpoint", "", "http://host:port of a collector of OpenTelemetry (gRPC) that spans of traces go to, none: nowhere; default: the environment's"),
+    text("otlp.sample", "0", "share, 0 to 1, of what says nothing of a trace that is followed as well: batches, topics created and deleted, elections asked for"),
     int("request.timeout.ms", 1, "30000", "how long requests between brokers may take"),
 ];
 

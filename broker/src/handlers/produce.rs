@@ -12,6 +12,7 @@ use crate::log::{AppendError, AppendOrigin, TopicPartition};
 use crate::mutants::{self, Mutant};
 use crate::purgatory;
 use crate::replica::hosted::{Committing, Partition, PartitionError};
+use crate::spans::{Budget, Place, Producing};
 use crate::wire::codec::{self, RequestError, text};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
@@ -37,6 +38,18 @@ const ZSTD_SINCE: i16 = 7;
 struct Appending {
     answer: PartitionProduceResponse,
     waits_for: Option<(Arc<Partition>, Committing)>,
+    /// Of a batch that is followed; ends with the request.
+    span: Option<Producing>,
+}
+
+impl Appending {
+    fn refused(answer: PartitionProduceResponse) -> Self {
+        Self {
+            answer,
+            waits_for: None,
+            span: None,
+        }
+    }
 }
 
 pub(super) async fn handle(
@@ -53,11 +66,12 @@ pub(super) async fn handle(
         -1..=1 => None,
         _ => Some(ResponseError::InvalidRequiredAcks),
     };
+    let mut budget = Budget::default();
     let mut topics: Vec<(TopicProduceResponse, Vec<Appending>)> =
         Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let name = findable(&topic.name).to_owned();
-        let append = |data| append(ctx, version, &name, data, acks, refused);
+        let append = |data| append(ctx, version, &name, data, (acks, refused), &mut budget);
         let appending = topic.partition_data.into_iter().map(append).collect();
         topics.push((
             TopicProduceResponse::default().with_name(topic.name),
@@ -102,35 +116,43 @@ fn append(
     version: i16,
     topic: &str,
     data: PartitionProduceData,
-    acks: i16,
-    refused: Option<ResponseError>,
+    (acks, refused): (i16, Option<ResponseError>),
+    budget: &mut Budget,
 ) -> Appending {
     let base = PartitionProduceResponse::default()
         .with_index(data.index)
         .with_base_offset(-1)
         .with_log_start_offset(-1);
     if let Some(error) = refused {
-        return Appending {
-            answer: base.with_error_code(error.code()),
-            waits_for: None,
-        };
+        return Appending::refused(base.with_error_code(error.code()));
     }
     if is_internal(topic) && ctx.caller.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
-        return Appending {
-            answer: base.with_error_code(ResponseError::InvalidTopicException.code()),
-            waits_for: None,
-        };
+        let error = ResponseError::InvalidTopicException;
+        return Appending::refused(base.with_error_code(error.code()));
     }
     ctx.replicas.metrics().produces.one();
     let name = TopicPartition::new(topic, data.index);
+    let records = data.records.unwrap_or_default();
+    let mut span = Producing::begin(ctx.replicas.tracer(), &name, &records, budget);
     let appended = ctx.replicas.partition(&name).and_then(|partition| {
-        let records = data.records.unwrap_or_default();
         check_codec(version, &records)?;
         let append = partition.append_as_leader(records, AppendOrigin::Client, acks == -1)?;
         Ok((partition, append))
     });
     match appended {
         Ok((partition, append)) => {
+            if let Some(span) = &mut span {
+                let place = Place {
+                    topic_id: partition.topic_id(),
+                    partition: name.partition,
+                    base_offset: append.appended.first_offset,
+                    leader_epoch: append.leader_epoch,
+                };
+                span.appended(&place, &append.appended);
+                if acks == -1 {
+                    span.waits(partition.followed());
+                }
+            }
             let answer = base
                 .with_base_offset(append.appended.first_offset)
                 .with_log_append_time_ms(append.appended.log_append_time_ms)
@@ -138,12 +160,15 @@ fn append(
             Appending {
                 answer,
                 waits_for: Some((partition, append)),
+                span,
             }
         }
-        Err(error) => Appending {
-            answer: failed(ctx, version, &name, base, &error),
-            waits_for: None,
-        },
+        Err(error) => {
+            if let Some(span) = &mut span {
+                span.fail(&error.to_string());
+            }
+            Appending::refused(failed(ctx, version, &name, base, &error))
+        }
     }
 }
 
@@ -163,16 +188,29 @@ async fn wait(
     topics: &mut [(TopicProduceResponse, Vec<Appending>)],
     deadline: Instant,
 ) {
-    let appending = || topics.iter().flat_map(|(_, appending)| appending);
+    let appending = || {
+        let all = topics.iter().flat_map(|(_, appending)| appending);
+        all.filter(|one| one.waits_for.is_some())
+    };
     let appends: Vec<_> = appending()
         .filter_map(|one| one.waits_for.clone())
         .collect();
-    let outcomes = purgatory::produce::committed(&appends, deadline).await;
+    let spans: Vec<_> = appending().map(|one| one.span.as_ref()).collect();
+    let ended = |at: usize, outcome: &Result<(), PartitionError>| {
+        if let Some(span) = spans[at] {
+            let failure = outcome.as_ref().err().map(ToString::to_string);
+            span.waited(failure.as_deref());
+        }
+    };
+    let outcomes = purgatory::produce::committed(&appends, deadline, ended).await;
     let waiting = topics
         .iter_mut()
         .flat_map(|(_, appending)| appending)
         .filter(|one| one.waits_for.is_some());
     for (one, outcome) in waiting.zip(outcomes) {
+        if let (Err(error), Some(span)) = (&outcome, &mut one.span) {
+            span.fail(&error.to_string());
+        }
         if let (Err(error), Some((partition, _))) = (outcome, &one.waits_for) {
             let base = PartitionProduceResponse::default()
                 .with_index(one.answer.index)

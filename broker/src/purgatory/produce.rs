@@ -5,20 +5,23 @@ use futures::future::join_all;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Waits for each append to be committed, or not, until the deadline. Outcomes come in the order given.
+/// Waits for each append to be committed, or not, until the deadline. Outcomes come in the order given; `ended` is told of each by
+/// its place, as soon as it is there.
 pub async fn committed(
     appends: &[(Arc<Partition>, Committing)],
     deadline: Instant,
+    ended: impl Fn(usize, &Result<(), PartitionError>),
 ) -> Vec<Result<(), PartitionError>> {
+    let ended = &ended;
+    let one = |at: usize| async move {
+        let (partition, append) = &appends[at];
+        let outcome = partition.committed(append, deadline).await;
+        ended(at, &outcome);
+        outcome
+    };
     match appends {
         [] => Vec::new(),
-        [(partition, append)] => vec![partition.committed(append, deadline).await],
-        many => {
-            join_all(
-                many.iter()
-                    .map(|(partition, append)| partition.committed(append, deadline)),
-            )
-            .await
-        }
+        [_] => vec![one(0).await],
+        many => join_all((0..many.len()).map(one)).await,
     }
 }

@@ -1,9 +1,11 @@
 //! [`Cluster`] in the shapes that the replicas and the handlers ask for.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use zweig_monitoring::Tracer;
 
 use crate::ensemble::cluster::{AlterIsrError, Cluster, Standing};
 use crate::ensemble::elections::AskElectionsError;
@@ -18,9 +20,26 @@ use crate::replica::isr::{Proposal, WriteEnd};
 pub(super) struct EnsembleFace {
     pub(super) cluster: Cluster,
     pub(super) metadata: Arc<MetadataCache>,
+    pub(super) tracer: Tracer,
 }
 
 impl EnsembleFace {
+    /// Requests of the Kafka protocol say nothing of a trace: a share of them is followed.
+    async fn followed<T, E: Display>(
+        &self,
+        what: &'static str,
+        topic: String,
+        asking: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let name = || match topic.as_str() {
+            "" => what.into(),
+            topic => format!("{what} {topic}").into(),
+        };
+        let failure = |done: &Result<T, E>| done.as_ref().err().map(ToString::to_string);
+        let tracer = &self.tracer;
+        tracer.within(tracer.sample(), name, asking, failure).await
+    }
+
     /// The state a proposal leads to, and the czxid of its znode; `None` if this broker does not lead in that epoch of
     /// that topic any more.
     fn proposed(
@@ -97,7 +116,9 @@ impl ClusterAdmin for EnsembleFace {
             validate_only: topic.validate_only,
         };
         Box::pin(async move {
-            let created = self.cluster.create_topic(wanted).await;
+            let name = wanted.name.clone();
+            let creating = self.cluster.create_topic(wanted);
+            let created = self.followed("create topic", name, creating).await;
             let created = created.map_err(create_error)?;
             Ok(CreatedTopic {
                 id: created.id,
@@ -109,7 +130,8 @@ impl ClusterAdmin for EnsembleFace {
 
     fn delete_topic(&self, name: String) -> BoxFuture<'_, Result<(), AdminError>> {
         Box::pin(async move {
-            let deleted = self.cluster.delete_topic(&name).await;
+            let deleting = self.cluster.delete_topic(&name);
+            let deleted = self.followed("delete topic", name.clone(), deleting).await;
             deleted.map_err(|error| match error {
                 DeleteTopicError::Unknown(name) => AdminError::UnknownTopic(name),
                 DeleteTopicError::Disabled => AdminError::DeletionDisabled,
@@ -127,7 +149,10 @@ impl ClusterAdmin for EnsembleFace {
         partitions: Vec<(String, i32)>,
     ) -> BoxFuture<'_, Result<i64, AdminError>> {
         Box::pin(async move {
-            let asked = self.cluster.ask_elections(kind, partitions).await;
+            let asking = self.cluster.ask_elections(kind, partitions);
+            let asked = self
+                .followed("ask for elections", String::new(), asking)
+                .await;
             asked.map_err(|error| match error {
                 AskElectionsError::Ensemble(error) if error.outcome_unknown() => {
                     AdminError::OutcomeUnknown(error.to_string())
@@ -139,7 +164,10 @@ impl ClusterAdmin for EnsembleFace {
 
     fn producer_id_block(&self) -> BoxFuture<'_, Result<Range<i64>, AdminError>> {
         Box::pin(async move {
-            let block = self.cluster.producer_id_block().await;
+            let asking = self.cluster.producer_id_block();
+            let block = self
+                .followed("take producer ids", String::new(), asking)
+                .await;
             let block = block.map_err(|error| AdminError::NotDone(error.to_string()))?;
             Ok(block.first..block.first + block.len)
         })

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zweig_monitoring::Endpoint;
+use zweig_monitoring::{Endpoint, Tracer};
 
 use crate::config::Config;
 use crate::controller::drive::Drive;
@@ -58,13 +58,15 @@ impl Running {
             bound,
             metrics,
             supervisor,
+            tracer,
         } = started;
         let face = Arc::new(EnsembleFace {
             cluster: cluster.clone(),
             metadata: metadata.clone(),
+            tracer: tracer.clone(),
         });
         let replicas = ReplicaManager::new(
-            HostConfig::new(cluster.broker_id(), config),
+            HostConfig::new(cluster.broker_id(), config).traced(tracer),
             logs.clone(),
             metadata.clone(),
             face.clone(),
@@ -115,6 +117,11 @@ impl Running {
         running.serve_metrics(metrics, services);
         tracing::info!(broker_id = running.cluster.broker_id(), "serving");
         Ok(running)
+    }
+
+    /// Of batches that are followed.
+    pub(super) fn tracer(&self) -> Tracer {
+        self.replicas.tracer().clone()
     }
 
     fn start_tasks(&self, drive: Drive, metadata: &Arc<MetadataCache>) {

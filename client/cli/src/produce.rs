@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use zweig_client::kafka::producer::{Acks, Delivery};
 use zweig_client::kafka::records::Compression;
 use zweig_client::kafka::{KafkaError, Producer, ProducerOptions, ProducerRecord};
+use zweig_monitoring::trace::{Service, Span, SpanKind, TraceContext, TraceSettings, Tracer};
 
 use crate::clock::{elapsed, now};
 use crate::context::Context;
@@ -26,7 +27,8 @@ const AWAITED: usize = 100_000;
 #[command(
     after_help = "Each line is a record. The program ends when all of them are acknowledged.\n\n\
     Examples:\n  seq 1 1000 | zweig produce orders\n  \
-    zweig produce orders --file orders.tsv --key-separator '\\t' --compression zstd"
+    zweig produce orders --file orders.tsv --key-separator '\\t' --compression zstd\n  \
+    echo hello | zweig produce orders --header source=shell --trace"
 )]
 pub struct Args {
     /// The topic.
@@ -48,9 +50,65 @@ pub struct Args {
     /// The partition for all records; by key, or in turn, if not given.
     #[arg(long, short)]
     partition: Option<i32>,
+    /// A header of every record. May be given again.
+    #[arg(long, short = 'H', value_name = "NAME=VALUE", value_parser = header)]
+    header: Vec<(String, Bytes)>,
+    /// Follow the records through the cluster, in one trace, whose id is told at the end: processes with a collector of
+    /// OpenTelemetry (otlp.endpoint, otlpEndpoint) send it their spans, and this program does to the one that
+    /// OTEL_EXPORTER_OTLP_ENDPOINT names.
+    #[arg(long)]
+    trace: bool,
     /// Say nothing of the progress.
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// A header as one argument.
+fn header(text: &str) -> Result<(String, Bytes), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+        }
+        _ => Err("it must be NAME=VALUE".to_owned()),
+    }
+}
+
+/// The trace that the records are followed in.
+struct Following {
+    tracer: Tracer,
+    span: Span,
+}
+
+impl Following {
+    fn begin(topic: &str) -> anyhow::Result<Self> {
+        let service = Service {
+            name: "zweig-produce",
+            instance: std::process::id().to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let tracer = Tracer::otlp(&TraceSettings::default().or_environment(), &service)?;
+        let name = format!("zweig produce {topic}");
+        let span = tracer.span(name, SpanKind::Producer, TraceContext::begin());
+        Ok(Self { tracer, span })
+    }
+
+    fn header(&self) -> (String, Bytes) {
+        let traceparent = self.span.context().traceparent();
+        (TraceContext::HEADER.to_owned(), traceparent.into())
+    }
+
+    /// Its span is sent; the id of its trace.
+    async fn end(mut self, failure: Option<String>) -> anyhow::Result<String> {
+        let trace = self.span.context().trace.to_string();
+        if let Some(reason) = failure {
+            self.span.fail(reason);
+        }
+        drop(self.span);
+        let tracer = self.tracer;
+        let stopped = tokio::task::spawn_blocking(move || tracer.stop()).await;
+        stopped.context("a task failed")?;
+        Ok(trace)
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -87,13 +145,40 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         }
     };
     let begun = now();
+    let following = match args.trace {
+        true => Some(Following::begin(&args.topic)?),
+        false => None,
+    };
+    let mut headers = args.header.clone();
+    headers.extend(following.as_ref().map(Following::header));
+    let headers = headers.into_iter().map(|(name, value)| (name, Some(value)));
+    let template = ProducerRecord {
+        topic: args.topic.clone(),
+        partition: args.partition,
+        headers: headers.collect(),
+        ..ProducerRecord::default()
+    };
     let progress = Meter::begin(args.quiet, length);
     let (deliveries, awaited) = mpsc::channel(AWAITED);
     let check = tokio::spawn(check(awaited));
-    let read = send_lines(&args, &producer, input, deliveries, progress).await;
+    let read = send_lines(&args, &template, &producer, input, deliveries, progress).await;
     producer.flush().await;
     let refused = check.await.context("a task failed")?;
     producer.close().await;
+    let failure = match (&read, &refused) {
+        (Err(error), _) => Some(error.to_string()),
+        (_, Some((_, error))) => Some(error.to_string()),
+        _ => None,
+    };
+    let trace = match following {
+        Some(following) => Some(following.end(failure).await?),
+        None => None,
+    };
+    if let Some(trace) = &trace
+        && !context.output().for_programs()
+    {
+        note(&format!("trace {trace}"));
+    }
     let sent = read?;
     if let Some((count, error)) = refused {
         note(&format!(
@@ -102,7 +187,7 @@ pub async fn run(context: Context, args: Args) -> anyhow::Result<()> {
         ));
         return Err(failed(&error));
     }
-    report(&context, &args, sent, begun)
+    report(&context, &args, sent, trace.as_deref(), begun)
 }
 
 fn compression(name: &str) -> Compression {
@@ -117,6 +202,7 @@ fn compression(name: &str) -> Compression {
 
 async fn send_lines(
     args: &Args,
+    template: &ProducerRecord,
     producer: &Producer,
     mut input: Box<dyn AsyncBufRead + Unpin + Send>,
     deliveries: mpsc::Sender<Delivery>,
@@ -139,11 +225,9 @@ async fn send_lines(
         }
         let (key, value) = split(&line, separator.as_deref());
         let record = ProducerRecord {
-            topic: args.topic.clone(),
-            partition: args.partition,
             key: key.map(Bytes::copy_from_slice),
             value: Some(Bytes::copy_from_slice(value)),
-            ..ProducerRecord::default()
+            ..template.clone()
         };
         let delivery = producer.send(record).await.map_err(|e| failed(&e))?;
         sent.records += 1;
@@ -181,13 +265,19 @@ async fn check(mut awaited: mpsc::Receiver<Delivery>) -> Option<(u64, KafkaError
     refused
 }
 
-fn report(context: &Context, args: &Args, sent: Sent, begun: Instant) -> anyhow::Result<()> {
+fn report(
+    context: &Context,
+    args: &Args,
+    sent: Sent,
+    trace: Option<&str>,
+    begun: Instant,
+) -> anyhow::Result<()> {
     let took = elapsed(begun);
     let output = context.output();
     if output.for_programs() {
         let seconds = took.as_secs_f64();
         return Ok(output.document(&serde_json::json!({
-            "topic": args.topic, "records": sent.records, "bytes": sent.bytes, "seconds": seconds
+            "topic": args.topic, "records": sent.records, "bytes": sent.bytes, "seconds": seconds, "trace": trace
         }))?);
     }
     if !args.quiet {

@@ -57,6 +57,7 @@ impl Connection {
         let (outgoing, queue) = mpsc::channel(MAX_IN_FLIGHT + 16);
         let first = proto::SessionRequest {
             id: 0,
+            trace: None,
             request: Some(Request::Open(open)),
         };
         assert!(outgoing.try_send(first).is_ok(), "the queue is empty");
@@ -83,9 +84,15 @@ impl Connection {
     }
 
     /// Queues a request; `false` if the connection is broken.
-    pub(super) fn send(&self, id: u64, request: Request) -> bool {
+    pub(super) fn send(
+        &self,
+        id: u64,
+        request: Request,
+        trace: Option<proto::TraceParent>,
+    ) -> bool {
         let request = proto::SessionRequest {
             id,
+            trace,
             request: Some(request),
         };
         self.outgoing.try_send(request).is_ok()

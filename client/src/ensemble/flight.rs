@@ -41,12 +41,13 @@ impl Flight {
     ) -> bool {
         let id = *next_id;
         *next_id += 1;
+        let trace = ask.as_ref().and_then(|ask| ask.trace.clone());
         let sent = Sent {
             at: clock::now(),
             at_boot_time: clock::boot_time(),
             ask,
         };
         self.sent.insert(id, sent);
-        connection.send(id, request)
+        connection.send(id, request, trace)
     }
 }

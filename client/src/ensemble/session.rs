@@ -16,6 +16,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use zweig_proto::grpc as proto;
@@ -86,6 +89,8 @@ pub(super) enum OnBreak {
 
 pub(super) struct Ask {
     pub(super) request: Request,
+    /// Of the code that asks.
+    pub(super) trace: Option<proto::TraceParent>,
     pub(super) on_break: OnBreak,
     /// When it has waited too long to be sent.
     pub(super) expires: Instant,
@@ -154,6 +159,7 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let ask = Ask {
             request,
+            trace: current_trace(),
             on_break,
             expires: clock::now() + self.options.request_timeout,
             reply,
@@ -171,6 +177,16 @@ impl Handle {
             _ => Error::Closed,
         }
     }
+}
+
+/// Where the code running now is in a trace of OpenTelemetry, if that one is followed.
+fn current_trace() -> Option<proto::TraceParent> {
+    let context = Context::current();
+    let span = context.span().span_context().clone();
+    (span.is_valid() && span.is_sampled()).then(|| proto::TraceParent {
+        trace: Bytes::copy_from_slice(&span.trace_id().to_bytes()),
+        span: Bytes::copy_from_slice(&span.span_id().to_bytes()),
+    })
 }
 
 #[cfg(test)]

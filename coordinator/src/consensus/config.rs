@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use zweig_monitoring::Histogram;
 
+use crate::spans::Spans;
 use crate::storage::raft_log::LogOptions;
 
 /// How to reach another node.
@@ -73,6 +74,8 @@ pub struct ConsensusConfig {
     pub watermark_bytes: u64,
     /// Where it is counted how long writes of the log take until they are on the disk.
     pub syncs: Arc<Histogram>,
+    /// Told of the commands that this node takes as a leader, for those that are followed.
+    pub spans: Arc<Spans>,
 }
 
 impl ConsensusConfig {
@@ -99,6 +102,7 @@ impl ConsensusConfig {
             ballast_bytes: 64 << 20,
             watermark_bytes: 256 << 20,
             syncs: Arc::default(),
+            spans: Arc::default(),
         }
     }
 

@@ -79,10 +79,18 @@ fn start(inner: &Inner, core: &Arc<Core>) -> Vec<Command> {
                     unreachable!("only writes are queued as writes")
                 };
                 let request = inner.next_request.fetch_add(1, Ordering::Relaxed);
+                let mut command = command(inner, request, session, attach, &queued.auth, op);
+                let reply = match &queued.arrived {
+                    None => reply,
+                    Some(arrived) => {
+                        let spans = inner.published.spans();
+                        spans.follow(arrived, &mut command, reply)
+                    }
+                };
                 state.queue.submitted(request, reply);
                 drop(state);
                 shared.wait(request, Waiter::Request(Arc::clone(core)));
-                commands.push(command(inner, request, session, attach, &queued.auth, op));
+                commands.push(command);
             }
             Next::Read(queued, reply) => {
                 drop(state);

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use zweig_monitoring::trace::now;
+
 use super::flush::FlushedIndex;
 use super::published::Published;
 use crate::consensus::{
@@ -11,6 +13,7 @@ use crate::consensus::{
     SessionUpdate,
 };
 use crate::session::SessionId;
+use crate::spans::Followed;
 use crate::state_machine::{Outcome, SessionChange, StateMachine};
 use crate::storage::{Meta, States, Store};
 
@@ -36,6 +39,9 @@ impl PublishedApplier {
     }
 
     fn apply_one(&self, entry: Committed, feedback: &mut Feedback) -> Result<(), Fatal> {
+        let spans = self.published.spans();
+        let begun = spans.is_on().then(now);
+        let mut followed = Vec::new();
         let mut shared = self.published.lock();
         let outcomes = match entry.data {
             CommittedData::Normal(data) => shared.state_mut().apply(entry.index, entry.term, &data),
@@ -49,10 +55,17 @@ impl PublishedApplier {
                 feedback.own.push(outcome.origin.request);
             }
             feedback.sessions.extend(session_update(&outcome));
+            if begun.is_some() {
+                followed.extend(Followed::of(&outcome));
+            }
             self.published.publish(&mut shared, outcome);
         }
         feedback.digests.push(shared.state().applied().digest.0);
         self.published.publish_progress(&shared);
+        drop(shared);
+        if let Some(begun) = begun {
+            spans.applied(&followed, (entry.index, entry.term), begun);
+        }
         Ok(())
     }
 }

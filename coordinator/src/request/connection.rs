@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use sha1::{Digest, Sha1};
 use tokio::sync::oneshot;
+use zweig_monitoring::TraceContext;
 
 use super::advance::{advance, command};
 use super::queue::{Kind, Queue};
@@ -26,6 +27,7 @@ use crate::limits;
 use crate::mutants::{self, Mutant};
 use crate::session::report::Left;
 use crate::session::{Password, SessionId};
+use crate::spans::Arrived;
 use crate::state_machine::{Op, OpError, SessionGrant};
 use crate::tree::{AuthId, Zxid, acl};
 use crate::watch::Event;
@@ -60,6 +62,8 @@ pub(crate) struct Queued {
     pub(super) request: Request,
     /// The identities at the time when the request came in.
     pub(super) auth: Arc<[AuthId]>,
+    /// Of a write that is followed.
+    pub(super) arrived: Option<Box<Arrived>>,
 }
 
 /// The states of a connection.
@@ -399,7 +403,17 @@ impl Connection {
     /// Adds requests behind those before, and starts what may start. Each `ReplyTo` is called once,
     /// in the order of requests.
     pub fn send(&self, requests: impl IntoIterator<Item = (Request, ReplyTo)>) {
+        self.send_within(None, requests);
+    }
+
+    /// The same, of a client that says where in which trace it is.
+    pub fn send_within(
+        &self,
+        trace: Option<TraceContext>,
+        requests: impl IntoIterator<Item = (Request, ReplyTo)>,
+    ) {
         self.touch();
+        let spans = self.door.inner.published.spans();
         {
             let mut state = self.core.state.lock();
             let live = matches!(state.phase, Phase::Live(..));
@@ -410,12 +424,16 @@ impl Connection {
                     reply(Answer { zxid, result });
                     continue;
                 }
-                let kind = match &request {
-                    Request::Write(_) => Kind::Write,
-                    Request::Read(_) | Request::Refuse(_) => Kind::Read,
+                let (kind, arrived) = match &request {
+                    Request::Write(_) => (Kind::Write, spans.arrived(trace)),
+                    Request::Read(_) | Request::Refuse(_) => (Kind::Read, None),
                 };
-                let auth = Arc::clone(&state.auth);
-                state.queue.push(kind, Queued { request, auth }, reply);
+                let queued = Queued {
+                    request,
+                    auth: Arc::clone(&state.auth),
+                    arrived,
+                };
+                state.queue.push(kind, queued, reply);
             }
         }
         advance(&self.door.inner, &self.core);

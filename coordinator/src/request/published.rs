@@ -22,6 +22,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::session::SessionId;
+use crate::spans::Spans;
 use crate::state_machine::{
     Change, OpError, Outcome, Reply, SessionChange, SessionGrant, StateMachine,
 };
@@ -54,6 +55,7 @@ pub struct Published {
     on_fatal: OnFatal,
     origin: (u64, u64),
     metrics: Arc<Metrics>,
+    spans: Arc<Spans>,
 }
 
 /// What the lock covers.
@@ -74,6 +76,11 @@ pub(super) struct Shared {
 impl Published {
     /// Publishes `state`. Outcomes are this node's if their origin is `node` in its life `boot`.
     pub fn new(state: State, node: u64, boot: u64, on_fatal: OnFatal) -> Arc<Self> {
+        Self::traced(state, (node, boot), on_fatal, Spans::default())
+    }
+
+    /// The same, telling of what is followed.
+    pub fn traced(state: State, origin: (u64, u64), on_fatal: OnFatal, spans: Spans) -> Arc<Self> {
         let (work, untaken_work) = mpsc::unbounded_channel();
         let shared = Shared {
             watches: WatchTable::new(),
@@ -92,14 +99,20 @@ impl Published {
             work,
             untaken_work: Mutex::new(Some(untaken_work)),
             on_fatal,
-            origin: (node, boot),
+            origin,
             metrics: Arc::default(),
+            spans: Arc::new(spans),
         })
     }
 
     /// What this node counts.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What this node tells of writes that are followed.
+    pub fn spans(&self) -> &Arc<Spans> {
+        &self.spans
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -136,6 +149,8 @@ impl Published {
             result,
             changes,
             session_change,
+            trace: _,
+            deadline_ms: _,
         } = outcome;
         self.metrics.applied(session_change.as_ref());
         let late = mutants::is(Mutant::EventAfterReply).then(|| changes.clone());

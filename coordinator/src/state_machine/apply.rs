@@ -143,6 +143,7 @@ impl<S: Store> StateMachine<S> {
         }
         let zxid = self.meta.applied.zxid;
         let (origin, session) = (command.origin, command.session);
+        let (trace, deadline_ms) = (command.trace, command.deadline_ms);
         let (result, decided) = match self.decide(Moment { zxid, time_ms }, command) {
             Ok(decided) => (Ok(decided.reply), (decided.session_change, decided.changes)),
             Err(Failure::Op(error)) => {
@@ -156,6 +157,8 @@ impl<S: Store> StateMachine<S> {
         let (session_change, changes) = decided;
         Ok(Outcome {
             origin,
+            trace,
+            deadline_ms,
             session,
             zxid,
             result,

@@ -10,6 +10,10 @@ use crate::tree::{AclList, Mutation, Node, Stat, Zxid};
 pub struct Outcome {
     /// Who waits for it.
     pub origin: Origin,
+    /// The command's trace, all zero for none.
+    pub trace: [u8; 16],
+    /// Until when it might be proposed, by its origin's clock, milliseconds since 1970.
+    pub deadline_ms: i64,
     /// The session of the command.
     pub session: SessionId,
     /// The command's transaction; for [`super::Op::Sync`] the last one before it.

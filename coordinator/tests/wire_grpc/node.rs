@@ -175,6 +175,7 @@ impl Session {
     pub async fn send(&self, id: u64, asked: Asked) {
         let request = proto::SessionRequest {
             id,
+            trace: None,
             request: Some(asked),
         };
         self.ask.send(request).await.expect("the stream is open");

@@ -4,7 +4,7 @@
 //! a stream up to a bound: nothing is held but the codec's window, and no count or length is
 //! believed. The layout of a record stands in `record`.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 
 use zweig_client::kafka::records::{Compression, UnpackedTooLarge, unpack};
 
@@ -14,6 +14,9 @@ use super::record_batch::{HEADER_SIZE, Header};
 use crate::limits;
 
 const BUFFER_BYTES: usize = 32 * 1024;
+
+/// The longest value of a header that is looked for.
+pub const WANTED_BYTES: u64 = 256;
 
 /// What tells a record's place, and whether it has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,29 +57,61 @@ pub fn places<'a>(
     batch: &'a [u8],
     header: &Header,
 ) -> Result<impl Iterator<Item = Result<Place, StreamError>> + use<'a>, StreamError> {
-    let codec = Compression::from_attributes(header.attributes)
-        .map_err(|error| FormatError(error.to_string()))?;
-    let packed = &batch[HEADER_SIZE..];
-    let source: Box<dyn BufRead + 'a> = match codec {
-        Compression::None => Box::new(packed),
-        _ => {
-            let stream = unpack(codec, packed, limits::unpacked_batch_bytes(packed.len()))?;
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, stream))
-        }
-    };
-    let mut stream = Stream {
-        source,
-        left: u64::MAX,
-    };
+    let mut stream = Stream::new(open(batch, header)?);
     let mut failed = false;
     Ok(std::iter::from_fn(move || {
         if failed {
             return None;
         }
-        let place = stream.next().transpose();
+        let place = stream.next(None, &mut |_| {}).transpose();
         failed = matches!(place, Some(Err(_)));
         place
     }))
+}
+
+/// A look through a batch for the headers of one name.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// The name.
+    pub name: &'static str,
+    /// How much of the records, unpacked, is looked through.
+    pub bytes: u64,
+}
+
+impl Look {
+    /// Shows `found` the values of these headers, one after the other, until it says that this is enough. Those that are
+    /// null, or longer than [`WANTED_BYTES`], are left out.
+    ///
+    /// # Errors
+    /// [`StreamError`] where the records, or the bytes that are looked through, end.
+    pub fn through(
+        self,
+        batch: &[u8],
+        header: &Header,
+        mut found: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), StreamError> {
+        let mut goes_on = true;
+        let mut stream = Stream::new(open(batch, header)?.take(self.bytes));
+        while goes_on
+            && stream
+                .next(Some(self.name), &mut |value| goes_on &= found(value))?
+                .is_some()
+        {}
+        Ok(())
+    }
+}
+
+fn open<'a>(batch: &'a [u8], header: &Header) -> Result<Box<dyn BufRead + 'a>, StreamError> {
+    let codec = Compression::from_attributes(header.attributes)
+        .map_err(|error| FormatError(error.to_string()))?;
+    let packed = &batch[HEADER_SIZE..];
+    Ok(match codec {
+        Compression::None => Box::new(packed),
+        _ => {
+            let stream = unpack(codec, packed, limits::unpacked_batch_bytes(packed.len()))?;
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, stream))
+        }
+    })
 }
 
 struct Stream<R> {
@@ -86,7 +121,19 @@ struct Stream<R> {
 }
 
 impl<R: BufRead> Stream<R> {
-    fn next(&mut self) -> Result<Option<Place>, StreamError> {
+    fn new(source: R) -> Self {
+        Self {
+            source,
+            left: u64::MAX,
+        }
+    }
+
+    /// The next record; the values of its headers of that name are shown to `found`.
+    fn next(
+        &mut self,
+        name: Option<&str>,
+        found: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Place>, StreamError> {
         if self.source.fill_buf()?.is_empty() {
             return Ok(None);
         }
@@ -105,10 +152,7 @@ impl<R: BufRead> Stream<R> {
         }
         // Each takes two bytes at least, so the record's end ends the loop.
         for _ in 0..headers {
-            if !self.skip_nullable()? {
-                return Err(FormatError::new("record header without a key").into());
-            }
-            self.skip_nullable()?;
+            self.header(name, found)?;
         }
         if self.left > 0 {
             let left = self.left;
@@ -121,17 +165,56 @@ impl<R: BufRead> Stream<R> {
         }))
     }
 
-    /// Passes a byte string; false when it is null.
-    fn skip_nullable(&mut self) -> Result<bool, StreamError> {
+    fn header(
+        &mut self,
+        name: Option<&str>,
+        found: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), StreamError> {
+        let Some(length) = self.length()? else {
+            return Err(FormatError::new("record header without a key").into());
+        };
+        let mut is_wanted = false;
+        match name.filter(|name| name.len() as u64 == length) {
+            None => self.skip(length)?,
+            Some(name) => {
+                is_wanted = true;
+                for expected in name.bytes() {
+                    is_wanted &= self.byte()? == expected;
+                }
+            }
+        }
+        match self.length()? {
+            Some(length) if is_wanted && length <= WANTED_BYTES => {
+                let mut value = [0; WANTED_BYTES as usize];
+                let value = &mut value[..length as usize];
+                for byte in &mut *value {
+                    *byte = self.byte()?;
+                }
+                found(value);
+            }
+            Some(length) => self.skip(length)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The length of a byte string; `None` when it is null.
+    fn length(&mut self) -> Result<Option<u64>, StreamError> {
         match self.varint()? {
-            -1 => Ok(false),
+            -1 => Ok(None),
             length => {
                 let length = u64::try_from(length)
                     .map_err(|_| FormatError(format!("length {length} in a record")))?;
-                self.skip(length)?;
-                Ok(true)
+                Ok(Some(length))
             }
         }
+    }
+
+    /// Passes a byte string; false when it is null.
+    fn skip_nullable(&mut self) -> Result<bool, StreamError> {
+        let length = self.length()?;
+        self.skip(length.unwrap_or(0))?;
+        Ok(length.is_some())
     }
 
     fn take(&mut self, count: u64) -> Result<(), StreamError> {
@@ -244,6 +327,76 @@ pub(crate) mod tests {
                 .collect();
             assert_eq!(found, expected, "{codec:?}");
         }
+    }
+
+    #[test]
+    fn values_of_a_header_are_found_in_every_codec() {
+        let long = Bytes::from(vec![b'x'; WANTED_BYTES as usize + 1]);
+        let headers = |name: &str, value: Option<Bytes>| Record {
+            key: None,
+            value: Some(Bytes::from_static(b"v")),
+            headers: vec![
+                ("wantec".to_owned(), Some(Bytes::from_static(b"0"))),
+                (name.to_owned(), value),
+            ],
+            timestamp_ms: 0,
+        };
+        let short = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        let records = [
+            headers("wanted", short("1")),
+            headers("other", short("2")),
+            headers("wanted", None),
+            headers("wanted", Some(long)),
+            headers("wanted", short("3")),
+            headers("wanted", short("4")),
+        ];
+        for codec in CODECS.into_iter().chain([Compression::None]) {
+            let spec = BatchSpec {
+                compression: codec,
+                ..BatchSpec::default()
+            };
+            let batch = encode_batch(&spec, &records).unwrap();
+            let header = Header::parse(&batch).unwrap();
+            let found = |bytes: u64, most: usize| {
+                let look = Look {
+                    name: "wanted",
+                    bytes,
+                };
+                let mut values = Vec::new();
+                let ended = look.through(&batch, &header, |value| {
+                    values.push(String::from_utf8_lossy(value).into_owned());
+                    values.len() < most
+                });
+                (values.join(" "), ended.is_ok())
+            };
+            assert_eq!(found(u64::MAX, 10), ("1 3 4".to_owned(), true), "{codec:?}");
+            assert_eq!(found(u64::MAX, 2), ("1 3".to_owned(), true), "{codec:?}");
+            assert_eq!(found(70, 10), ("1".to_owned(), false), "{codec:?}");
+        }
+    }
+
+    /// One record may have any number of them: whoever looks holds none but the present one.
+    #[test]
+    fn headers_without_end_are_not_gathered() {
+        let many = Record {
+            key: None,
+            value: None,
+            headers: vec![("wanted".to_owned(), Some(Bytes::new())); 100_000],
+            timestamp_ms: 0,
+        };
+        let batch = encode_batch(&BatchSpec::default(), &[many]).unwrap();
+        let header = Header::parse(&batch).unwrap();
+        let look = Look {
+            name: "wanted",
+            bytes: 900,
+        };
+        let mut count = 0;
+        let ended = look.through(&batch, &header, |value| {
+            assert!(value.is_empty());
+            count += 1;
+            true
+        });
+        assert!(ended.is_err() && (90..120).contains(&count), "{count}");
     }
 
     /// The stream and the reader of slices take the same bytes for records.

@@ -8,6 +8,7 @@ use crate::log::{Appended, LogError};
 use crate::metrics::{Metrics, Traffic};
 use crate::replica::isr::{Isr, Proposal, WriteEnd};
 use std::sync::Arc;
+use zweig_monitoring::Tracer;
 
 /// How a partition that is led here stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,12 @@ impl ReplicaManager {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.host.metrics
+    }
+
+    /// Tells of batches that are followed.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.host.config.tracer
     }
 
     /// Partitions assigned to this broker whose logs cannot be opened.

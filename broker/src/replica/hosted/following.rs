@@ -8,6 +8,7 @@ use crate::log::AppendError;
 use crate::mutants::{self, Mutant};
 use crate::replica::high_watermark;
 use crate::replica::truncation::{EpochEnd, target};
+use crate::spans::Following;
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use tracing::{debug, error, info};
@@ -58,10 +59,18 @@ impl Partition {
         leader_epoch: i32,
         fetched: Replicated,
     ) -> Result<bool, PartitionError> {
+        let of = (&self.name, self.topic_id());
+        let (tracer, now_ms) = (&self.host.config.tracer, clock::wall_ms());
+        let mut span = Following::begin(tracer, of, &fetched.records, now_ms);
         let mut inner = self.following_in(leader_epoch)?;
         if !fetched.records.is_empty() {
-            self.append_fetched(fetched.records)?;
+            let appended = self.append_fetched(fetched.records);
+            if let (Err(error), Some(span)) = (&appended, &mut span) {
+                span.fail(&error.to_string());
+            }
+            appended?;
         }
+        drop(span);
         let log_end = self.log.log_end_offset();
         let before = inner.high_watermark;
         inner.high_watermark = high_watermark::of_follower(before, fetched.high_watermark, log_end);

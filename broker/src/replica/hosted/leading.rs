@@ -104,6 +104,13 @@ pub struct FoundOffset {
     pub leader_epoch: i32,
 }
 
+fn failure(end: &WriteEnd) -> Option<String> {
+    match end {
+        WriteEnd::Written { .. } => None,
+        end => Some(format!("{end:?}")),
+    }
+}
+
 impl Partition {
     /// Appends a producer's records in this leader epoch. With `all`, only while enough replicas are in
     /// sync; then see [`Self::acks`].
@@ -421,11 +428,14 @@ impl Partition {
         loop {
             let expected = proposal.expected_partition_epoch;
             let before = self.isr_in(proposal.leader_epoch);
-            let end = self
-                .host
-                .ensemble
-                .write_isr(self.name.clone(), self.topic_id(), proposal.clone())
-                .await;
+            let writing =
+                self.host
+                    .ensemble
+                    .write_isr(self.name.clone(), self.topic_id(), proposal.clone());
+            let what = || format!("change ISR {}", self.name).into();
+            let waits = self.followed.first();
+            let tracer = &self.host.config.tracer;
+            let end = tracer.within(waits, what, writing, failure).await;
             self.log_isr_end(&proposal, end);
             self.count_isr_change(&before, &proposal, end);
             {

@@ -55,6 +55,7 @@ use crate::config;
 use crate::log::{TopicId, TopicPartition};
 use futures::future::BoxFuture;
 use std::sync::Arc;
+use zweig_monitoring::Tracer;
 
 /// How sure this broker is of its registration (design 4.2, fencing).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct HostConfig {
     pub replica: config::ReplicaConfig,
     /// Housekeeping of logs.
     pub log: config::LogSettings,
+    /// Of batches that are followed.
+    pub tracer: Tracer,
 }
 
 impl HostConfig {
@@ -111,6 +114,13 @@ impl HostConfig {
             inter_broker_listener,
             replica: config.replica,
             log: config.log,
+            tracer: Tracer::off(),
         }
+    }
+
+    /// The same, telling of batches that are followed.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 }

@@ -16,6 +16,7 @@ use crate::metrics::{Metrics, Traffic};
 use crate::mutants::{self, Mutant};
 use crate::replica::leader::{Beginning, Leader, RefusedFetch};
 use crate::replica::state::{Part, PartitionState, is_old_news};
+use crate::spans::Followed;
 use crate::tasks;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -240,6 +241,8 @@ pub struct Partition {
     pub(super) waiters: WakeList,
     /// Counted for its topic.
     pub(super) traffic: Arc<Traffic>,
+    /// Batches in wait for its replicas, of those that are followed.
+    pub(super) followed: Arc<Followed>,
 }
 
 impl std::fmt::Debug for Partition {
@@ -274,6 +277,7 @@ impl Partition {
             host,
             inner: Mutex::new(inner),
             waiters: WakeList::default(),
+            followed: Arc::default(),
         }
     }
 
@@ -321,6 +325,12 @@ impl Partition {
             Role::Following { leader } => Some((leader, inner.leader_epoch)),
             Role::Leading(_) | Role::Waiting => None,
         }
+    }
+
+    /// Batches in wait for its replicas, of those that are followed.
+    #[must_use]
+    pub fn followed(&self) -> &Arc<Followed> {
+        &self.followed
     }
 
     /// Who hears when its offsets or its part change.

@@ -23,6 +23,7 @@ use crate::consensus::membership::server_of;
 use crate::consensus::node::{Effects, Node, NodeInput, Now, PeerMessage};
 use crate::consensus::status::Status;
 use crate::consensus::transport::{Identity, LinkEvent, Transport};
+use crate::spans::Spans;
 use crate::storage::raft_log::Space;
 
 /// Events taken before what they ask for is carried out.
@@ -53,6 +54,7 @@ pub struct RaftThread {
     apply: Sender<ApplyJob>,
     pub(super) links: Links,
     pub(super) unanswered: Arc<dyn Unanswered>,
+    spans: Arc<Spans>,
     tick_length: Duration,
     readers: HashMap<u64, oneshot::Sender<Result<u64, ReadIndexError>>>,
     next_reader: u64,
@@ -83,6 +85,7 @@ impl RaftThread {
             apply,
             links,
             unanswered,
+            spans: Arc::clone(&config.spans),
             tick_length: Duration::from_millis(config.tick_ms),
             readers: HashMap::new(),
             next_reader: 0,
@@ -176,6 +179,9 @@ impl RaftThread {
                         .collect();
                     self.unanswered.not_done(&requests, NotDone::Stopping);
                 } else {
+                    if self.leads() {
+                        self.spans.taken_own(self.node.core().term(), &commands);
+                    }
                     self.node.handle(now, NodeInput::Submit(commands));
                 }
             }
@@ -189,27 +195,7 @@ impl RaftThread {
                 // The caller may have given up waiting.
                 let _ = answer.send(self.node.core_mut().propose_conf_change(&change));
             }
-            Event::Link(LinkEvent::Message {
-                from,
-                boot,
-                message,
-                bytes,
-            }) => {
-                self.links.transport.handled(bytes);
-                self.node.handle(
-                    now,
-                    NodeInput::Peer {
-                        from,
-                        boot,
-                        message,
-                    },
-                );
-            }
-            Event::Link(LinkEvent::Up(node)) => self.node.handle(now, NodeInput::LinkUp(node)),
-            Event::Link(LinkEvent::Lost(node)) => {
-                self.node.handle(now, NodeInput::LinkLost(node));
-                self.node.handle(now, NodeInput::Unreachable(node));
-            }
+            Event::Link(event) => self.link(now, event),
             Event::Arrived(arrived) => self.arrived(now, arrived),
             Event::Persisted(number) => self.node.handle(now, NodeInput::Persisted(number)),
             Event::Installed {
@@ -235,6 +221,39 @@ impl RaftThread {
         true
     }
 
+    fn link(&mut self, now: Now, event: LinkEvent) {
+        match event {
+            LinkEvent::Message {
+                from,
+                boot,
+                message,
+                bytes,
+            } => {
+                self.links.transport.handled(bytes);
+                if let PeerMessage::Forward(run) = &message
+                    && self.leads()
+                {
+                    self.spans.taken(run.term, &run.commands);
+                }
+                let said = NodeInput::Peer {
+                    from,
+                    boot,
+                    message,
+                };
+                self.node.handle(now, said);
+            }
+            LinkEvent::Up(node) => self.node.handle(now, NodeInput::LinkUp(node)),
+            LinkEvent::Lost(node) => {
+                self.node.handle(now, NodeInput::LinkLost(node));
+                self.node.handle(now, NodeInput::Unreachable(node));
+            }
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.node.core().is_leader()
+    }
+
     fn node_input(&mut self, now: Now, input: NodeInput) {
         if let NodeInput::Checkpoint(mark) = &input {
             let former = self.checkpoints.made(mark.at);
@@ -257,7 +276,7 @@ impl RaftThread {
 
     /// Whether a gentle stop has come to its end.
     fn is_over(&mut self, now: Instant) -> bool {
-        let alone = !self.node.core().is_leader() || !self.node.has_successor();
+        let alone = !self.leads() || !self.node.has_successor();
         match &mut self.stopping {
             Some(stopping) if alone || now >= stopping.deadline => {
                 if let Some(stopped) = stopping.stopped.take() {

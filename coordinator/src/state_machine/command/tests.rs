@@ -2,7 +2,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use bytes::BytesMut;
+
+use super::encoding::tag;
 use super::*;
+use crate::octets::DecodeError;
 
 fn text() -> impl Strategy<Value = String> {
     "[a-z/é]{0,12}"

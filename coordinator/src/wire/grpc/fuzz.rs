@@ -127,6 +127,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         .flat_map(|request| {
             let message = proto::SessionRequest {
                 id: 1,
+                trace: Some(proto::TraceParent {
+                    trace: bytes::Bytes::from_static(&[7; 16]),
+                    span: bytes::Bytes::from_static(&[8; 8]),
+                }),
                 request: Some(request),
             };
             let bytes = message.encode_to_vec();

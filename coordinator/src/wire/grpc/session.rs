@@ -17,6 +17,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use zweig_monitoring::TraceContext;
 use zweig_proto::grpc as proto;
 use zweig_proto::grpc::session_request::Request as Asked;
 use zweig_proto::grpc::session_response::Response as Said;
@@ -261,6 +262,8 @@ impl<R: Requests> SessionStream<R> {
 
     fn take(&mut self, message: proto::SessionRequest) {
         let id = message.id;
+        let trace = message.trace;
+        let trace = trace.and_then(|at| TraceContext::from_ids(&at.trace, &at.span));
         let Some(asked) = message.request else {
             return self.say(id, Said::Error(codes::bad_arguments("an empty request")));
         };
@@ -286,27 +289,36 @@ impl<R: Requests> SessionStream<R> {
                     },
                 );
             }
-            Asked::Close(_) => self.ask(id, Shape::Done, Ok(Request::Write(Op::CloseSession))),
-            Asked::Sync(_) => self.ask(id, Shape::Done, Ok(Request::Write(Op::Sync))),
+            Asked::Close(_) => {
+                self.ask(id, trace, Shape::Done, Ok(Request::Write(Op::CloseSession)));
+            }
+            Asked::Sync(_) => self.ask(id, trace, Shape::Done, Ok(Request::Write(Op::Sync))),
             Asked::Write(write) => {
-                self.ask(id, Shape::Write, values::write(write).map(Request::Write));
+                let write = values::write(write).map(Request::Write);
+                self.ask(id, trace, Shape::Write, write);
             }
             Asked::FencedBatch(batch) => {
                 let batch = values::fenced_batch(batch).map(Request::Write);
-                self.ask(id, Shape::FencedBatch, batch);
+                self.ask(id, trace, Shape::FencedBatch, batch);
             }
             Asked::Read(read) => {
                 let linearizable = read.consistency() == proto::Consistency::Linearizable;
                 match values::read(read) {
                     Ok(read) if linearizable => self.hold(id, read),
-                    read => self.ask(id, Shape::Read, read.map(Request::Read)),
+                    read => self.ask(id, None, Shape::Read, read.map(Request::Read)),
                 }
             }
         }
     }
 
     /// Puts the request into the session's order; one that makes no sense keeps its place there.
-    fn ask(&mut self, id: u64, shape: Shape, request: Result<Request, OpError>) {
+    fn ask(
+        &mut self,
+        id: u64,
+        trace: Option<TraceContext>,
+        shape: Shape,
+        request: Result<Request, OpError>,
+    ) {
         let request = request.unwrap_or_else(Request::Refuse);
         let queue = self.queue.clone();
         self.unanswered += 1;
@@ -317,7 +329,7 @@ impl<R: Requests> SessionStream<R> {
             let _ = queue.send(Outgoing::Answer(id, shape, answer));
         });
         self.connection
-            .send([(request, reply as crate::request::ReplyTo)]);
+            .send_within(trace, [(request, reply as crate::request::ReplyTo)]);
     }
 
     fn say(&self, id: u64, said: Said) {
@@ -341,7 +353,7 @@ impl<R: Requests> SessionStream<R> {
             return;
         };
         match fresh {
-            Ok(()) => self.ask(id, Shape::Read, Ok(Request::Read(read))),
+            Ok(()) => self.ask(id, None, Shape::Read, Ok(Request::Read(read))),
             Err(failed) => self.say(id, Said::Error(codes::of_read_index(failed))),
         }
     }
