@@ -143,7 +143,9 @@ impl Expiry {
             return;
         }
         self.answered_steady += 1;
-        let end = truth.life(hold.0).and_then(|life| life.end);
+        // Who has taken the session to another connection decides there how long it lives, and knows.
+        let life = truth.life(hold.0).filter(|life| life.attach == hold.1);
+        let end = life.and_then(|life| life.end);
         assert!(
             end.is_none_or(|end| !end.expired || end.at_us >= now_us),
             "session {:#x}, whose client is steady, is answered by member {} at {now_us}; {end:?}",
@@ -278,6 +280,22 @@ mod tests {
         let mut expiry = expiry();
         (1..5).for_each(|n| expiry.sent(n * 600_000, HOLD));
         expiry.answered(2_500_000, HOLD, &expired());
+    }
+
+    /// Taken to another connection, which then hung up: who held it before is told when its node has applied that.
+    #[test]
+    fn an_answer_to_a_former_connection_is_none_to_the_session() {
+        let mut truth = Truth::default();
+        truth.applied(0, &entry(1, vec![open(7)]));
+        let attach = Op::AttachSession {
+            timeout_ms: 2_000,
+            password: [1; 16],
+        };
+        truth.applied(1_000_000, &entry(2, vec![of(7, 0, attach)]));
+        truth.applied(2_000_000, &entry(3, vec![of(7, 2, Op::ExpireSession)]));
+        let mut expiry = expiry();
+        (1..5).for_each(|n| expiry.sent(n * 600_000, HOLD));
+        expiry.answered(2_500_000, HOLD, &truth);
     }
 
     #[test]
