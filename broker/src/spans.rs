@@ -67,7 +67,7 @@ impl Producing {
         batch: &[u8],
         budget: &mut Budget,
     ) -> Option<Self> {
-        if !tracer.is_on() {
+        if !tracer.is_on() || budget.0 == 0 {
             return None;
         }
         let header = Header::parse(batch).ok()?;
@@ -75,8 +75,9 @@ impl Producing {
             mut followed,
             silent,
         } = Traces::of(batch, &header, budget);
-        if silent {
-            followed.extend(tracer.sample());
+        if silent && let Some(chosen) = tracer.sample() {
+            budget.0 -= 1;
+            followed.push(chosen);
         }
         let begin = |parent| {
             let what = format!("produce {}", name.topic);
@@ -203,10 +204,10 @@ impl Following {
         let mut budget = Budget::default();
         let mut spans = Vec::new();
         for (header, range) in record_batch::headers(records).map_while(Result::ok) {
-            if budget.0 == 0 || wall_ms.saturating_sub(header.max_timestamp_ms) > NEWS_MS {
+            if wall_ms.saturating_sub(header.max_timestamp_ms) > NEWS_MS {
                 continue;
             }
-            let Some(batch) = records.get(range) else {
+            let Some(batch) = records.get(range).filter(|_| budget.0 > 0) else {
                 break;
             };
             let place = Place {

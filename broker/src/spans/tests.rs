@@ -132,3 +132,23 @@ fn the_batch_that_waits_longest_is_the_one_that_is_waited_for() {
     drop(waiting);
     assert_eq!(followed.first(), None);
 }
+
+#[test]
+fn what_is_followed_by_chance_counts_too() {
+    let service = zweig_monitoring::trace::Service {
+        name: "test",
+        instance: "1".to_owned(),
+        version: "0",
+    };
+    let kept = zweig_monitoring::trace::Kept::default();
+    let tracer = Tracer::over(kept.clone(), &service, 1.0);
+    let name = TopicPartition::new("t", 0);
+    let batch = encode_batch(&BatchSpec::default(), &[record(None)]).unwrap();
+    let mut budget = Budget(1);
+    let first = Producing::begin(&tracer, &name, &batch, &mut budget);
+    assert!(first.is_some());
+    assert!(Producing::begin(&tracer, &name, &batch, &mut budget).is_none());
+    drop(first);
+    tracer.stop();
+    assert_eq!(kept.take().len(), 1);
+}
