@@ -33,19 +33,34 @@ const OF_A_REQUEST: usize = 256;
 /// Bytes of a batch's records, unpacked, that are looked through.
 const LOOKED_BYTES: u64 = 1 << 20;
 
+/// The same of a request, and of one partition's part of a leader's answer.
+const LOOKED_AT_ALL_BYTES: u64 = 4 << 20;
+
 /// Batches of one partition that are known to wait for its replicas.
 const WAITING: usize = 64;
 
 /// A follower that catches up tells nothing of batches older than this.
 const NEWS_MS: i64 = 60_000;
 
-/// How many traces a request may still tell of.
+/// What a request may still cost.
 #[derive(Debug)]
-pub struct Budget(usize);
+pub struct Budget {
+    traces: usize,
+    looked_bytes: u64,
+}
+
+impl Budget {
+    fn is_over(&self) -> bool {
+        self.traces == 0 || self.looked_bytes == 0
+    }
+}
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(OF_A_REQUEST)
+        Self {
+            traces: OF_A_REQUEST,
+            looked_bytes: LOOKED_AT_ALL_BYTES,
+        }
     }
 }
 
@@ -67,7 +82,7 @@ impl Producing {
         batch: &[u8],
         budget: &mut Budget,
     ) -> Option<Self> {
-        if !tracer.is_on() || budget.0 == 0 {
+        if !tracer.is_on() || budget.is_over() {
             return None;
         }
         let header = Header::parse(batch).ok()?;
@@ -76,7 +91,7 @@ impl Producing {
             silent,
         } = Traces::of(batch, &header, budget);
         if silent && let Some(chosen) = tracer.sample() {
-            budget.0 -= 1;
+            budget.traces -= 1;
             followed.push(chosen);
         }
         let begin = |parent| {
@@ -207,7 +222,7 @@ impl Following {
             if wall_ms.saturating_sub(header.max_timestamp_ms) > NEWS_MS {
                 continue;
             }
-            let Some(batch) = records.get(range).filter(|_| budget.0 > 0) else {
+            let Some(batch) = records.get(range).filter(|_| !budget.is_over()) else {
                 break;
             };
             let place = Place {
@@ -288,17 +303,16 @@ struct Traces {
 impl Traces {
     /// What can't be read says nothing: whether it may be appended is checked elsewhere.
     fn of(batch: &[u8], header: &Header, budget: &mut Budget) -> Self {
-        let most = OF_A_BATCH.min(budget.0);
+        let most = OF_A_BATCH.min(budget.traces);
         let mut traces = Self {
             followed: Vec::new(),
             silent: true,
         };
         let look = record_stream::Look {
             name: TraceContext::HEADER,
-            bytes: LOOKED_BYTES,
+            bytes: LOOKED_BYTES.min(budget.looked_bytes),
         };
-        // How far it could be read does not matter.
-        let _ = look.through(batch, header, |value| {
+        let looked = look.through(batch, header, |value| {
             let said = TraceContext::of_traceparent(value);
             traces.silent &= said == Said::Nothing;
             if let Said::Followed(context) = said
@@ -309,7 +323,8 @@ impl Traces {
             }
             traces.followed.len() < most
         });
-        budget.0 -= traces.followed.len();
+        budget.looked_bytes -= looked;
+        budget.traces -= traces.followed.len();
         traces
     }
 }

@@ -144,11 +144,30 @@ fn what_is_followed_by_chance_counts_too() {
     let tracer = Tracer::over(kept.clone(), &service, 1.0);
     let name = TopicPartition::new("t", 0);
     let batch = encode_batch(&BatchSpec::default(), &[record(None)]).unwrap();
-    let mut budget = Budget(1);
+    let mut budget = Budget {
+        traces: 1,
+        ..Budget::default()
+    };
     let first = Producing::begin(&tracer, &name, &batch, &mut budget);
     assert!(first.is_some());
     assert!(Producing::begin(&tracer, &name, &batch, &mut budget).is_none());
     drop(first);
     tracer.stop();
     assert_eq!(kept.take().len(), 1);
+}
+
+/// However small they are on the wire, and however many of them one answer holds.
+#[test]
+fn batches_that_unpack_to_a_lot_are_looked_into_so_far() {
+    let mut large = record(None);
+    large.value = Some(Bytes::from(vec![0; 1 << 20]));
+    let records = [large, record(Some(FOLLOWED))];
+    let mut budget = Budget::default();
+    let mut looks = 0;
+    while !budget.is_over() {
+        let found = traces(Compression::Zstd, &records, &mut budget);
+        assert!(found.followed.is_empty(), "it stands behind the bound");
+        looks += 1;
+    }
+    assert_eq!(looks, LOOKED_AT_ALL_BYTES / LOOKED_BYTES);
 }

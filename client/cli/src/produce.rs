@@ -1,7 +1,7 @@
 //! `zweig produce`: lines into a topic.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -18,6 +18,9 @@ use crate::context::Context;
 use crate::kafka::{Brokers, failed};
 use crate::output::note;
 use crate::progress::Meter;
+
+/// How long a collector may take to get this program's span.
+const SPAN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Deliveries awaited at once before reading on waits.
 const AWAITED: usize = 100_000;
@@ -105,7 +108,8 @@ impl Following {
         }
         drop(self.span);
         let tracer = self.tracer;
-        let stopped = tokio::task::spawn_blocking(move || tracer.stop()).await;
+        let sent = move || tracer.stop_within(SPAN_PATIENCE);
+        let stopped = tokio::task::spawn_blocking(sent).await;
         stopped.context("a task failed")?;
         Ok(trace)
     }

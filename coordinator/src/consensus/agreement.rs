@@ -9,7 +9,8 @@
 //! from the leader, and no majority has been found to agree with it within a patience. Anyone else only says
 //! who differs. So of three nodes the odd one stops, also when it leads, and no other.
 //!
-//! A difference is believed as long as the connection to the peer stands: its next life may have another state.
+//! A difference counts while the connection to the peer stands, and again once the same life of it says so again: its next
+//! life may have another state.
 //!
 //! Patience is counted in time at which this node was awake: one that was paused finds the leader's difference at
 //! once, and all who could agree with it behind that in its queues.
@@ -32,7 +33,12 @@ enum Finding {
     /// The same at this index.
     Same(u64),
     /// Another, from this index on at the latest.
-    Differs { index: u64, since_awake_ms: u64 },
+    Differs {
+        index: u64,
+        since_awake_ms: u64,
+        /// It said so, and the connection to it stands since.
+        confirmed: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -130,16 +136,17 @@ impl Agreement {
     }
 
     /// The connection to that server's process closed, whichever its raft id. What was wrong with it may have gone with its
-    /// process, and its next life has to say so first; that it was the same stays true at the index where it was.
+    /// process: until it says so again it counts for nothing. Said by the same life, it counts from when it was first said.
     pub fn lost(&mut self, server: u64) {
-        for (_, peer) in self
+        let of_server = self
             .peers
             .iter_mut()
-            .filter(|(id, _)| server_of(**id) == server)
-        {
+            .filter(|(id, _)| server_of(**id) == server);
+        for (_, peer) in of_server {
             peer.ahead = None;
-            peer.found
-                .take_if(|found| matches!(found, Finding::Differs { .. }));
+            if let Some(Finding::Differs { confirmed, .. }) = &mut peer.found {
+                *confirmed = false;
+            }
         }
     }
 
@@ -153,7 +160,8 @@ impl Agreement {
         let (mut differing, mut same) = (Vec::new(), Vec::new());
         for (id, finding) in found {
             match finding {
-                Finding::Differs { .. } => differing.push(id),
+                Finding::Differs { confirmed, .. } if confirmed => differing.push(id),
+                Finding::Differs { .. } => {}
                 Finding::Same(index) => same.push(index),
             }
         }
@@ -165,6 +173,7 @@ impl Agreement {
         let Finding::Differs {
             index,
             since_awake_ms,
+            confirmed: true,
         } = found
         else {
             return None;
@@ -205,7 +214,9 @@ impl Agreement {
                 tracing::info!(peer = node, index, "the peer's state is the same again");
             }
             peer.found = Some(Finding::Same(index));
-        } else if !matches!(peer.found, Some(Finding::Differs { .. })) {
+        } else if let Some(Finding::Differs { confirmed, .. }) = &mut peer.found {
+            *confirmed = true;
+        } else {
             tracing::error!(
                 peer = node,
                 index,
@@ -217,6 +228,7 @@ impl Agreement {
             peer.found = Some(Finding::Differs {
                 index,
                 since_awake_ms,
+                confirmed: true,
             });
         }
     }
@@ -292,6 +304,11 @@ mod tests {
         agreement.heard((1, 8), 2, 5);
         assert!(awake(&mut agreement, &ensemble, 3 * PATIENCE, 4 * PATIENCE - 50).is_none());
         assert!(awake(&mut agreement, &ensemble, 4 * PATIENCE - 50, 5 * PATIENCE).is_some());
+        // A connection that breaks again and again is no way out: the same life said it before.
+        agreement.lost(1);
+        assert!(agreement.verdict(5 * PATIENCE, &ensemble).is_none());
+        agreement.heard((1, 8), 2, 5);
+        assert!(agreement.verdict(5 * PATIENCE, &ensemble).is_some());
         // That the third was the same counts on, though it went meanwhile.
         agreement.heard((3, 7), 2, 4);
         agreement.lost(3);
@@ -355,6 +372,7 @@ mod tests {
         let differs = Finding::Differs {
             index: 3,
             since_awake_ms: 0,
+            confirmed: true,
         };
         assert_eq!(found(&agreement), Some(differs));
         // A new life may have another state.

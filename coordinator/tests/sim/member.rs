@@ -77,6 +77,8 @@ pub struct Member {
     pub struck: Option<Armed>,
     /// Bits of its log have turned.
     pub rotten: bool,
+    /// When a life of it with a bent state ended.
+    pub bent_until_us: Option<u64>,
     /// Writes that were done through its former lives.
     done_before: u64,
     pub up: Option<Up>,
@@ -115,6 +117,7 @@ impl Member {
             armed: None,
             struck: None,
             rotten: false,
+            bent_until_us: None,
             done_before: 0,
             up: None,
         }

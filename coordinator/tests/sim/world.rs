@@ -247,6 +247,9 @@ impl World {
             return;
         }
         let id = member.id;
+        if member.up.as_ref().is_some_and(|up| up.apply.bent) {
+            member.bent_until_us = Some(env.agenda.now_us);
+        }
         match end {
             End::Killed => env.run.kills += 1,
             End::PowerLost => env.run.power_losses += 1,

@@ -231,8 +231,13 @@ impl Tracer {
 
     /// Delivers what is queued, for a second at most. Blocks.
     pub fn stop(&self) {
+        self.stop_within(LAST_DELIVERY);
+    }
+
+    /// The same, for somebody who has more time.
+    pub fn stop_within(&self, limit: Duration) {
         if let Some(exporting) = &self.0
-            && let Err(error) = exporting.processor.shutdown_with_timeout(LAST_DELIVERY)
+            && let Err(error) = exporting.processor.shutdown_with_timeout(limit)
         {
             tracing::debug!(%error, "the last spans may be missing");
         }

@@ -60,6 +60,9 @@ impl TraceSettings {
 
     fn or(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         let disabled = variable(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if disabled {
+            self.endpoint = None;
+        }
         if self.decided || disabled {
             return self;
         }
@@ -142,6 +145,7 @@ mod tests {
         assert_eq!(of(Some("http://file:1"), &[traces]), to("http://file:1"));
         assert_eq!(of(Some("none"), &[traces]), None);
         assert_eq!(of(None, &[traces, (DISABLED, "TRUE")]), None);
+        assert_eq!(of(Some("http://file:1"), &[(DISABLED, "true")]), None);
         assert_eq!(of(None, &[(VARIABLES[1], "https://somebody:443")]), None);
     }
 }

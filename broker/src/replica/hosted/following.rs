@@ -62,7 +62,11 @@ impl Partition {
         let of = (&self.name, self.topic_id());
         let (tracer, now_ms) = (&self.host.config.tracer, clock::wall_ms());
         let mut span = Following::begin(tracer, of, &fetched.records, now_ms);
-        let mut inner = self.following_in(leader_epoch)?;
+        let inner = self.following_in(leader_epoch);
+        if let (Err(error), Some(span)) = (&inner, &mut span) {
+            span.fail(&error.to_string());
+        }
+        let mut inner = inner?;
         if !fetched.records.is_empty() {
             let appended = self.append_fetched(fetched.records);
             if let (Err(error), Some(span)) = (&appended, &mut span) {

@@ -1,24 +1,16 @@
 //! Looking into it: a znode with its children by pages, and whether it is still as it was.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::response::Sse;
-use axum::response::sse::{Event, KeepAlive};
 use bytes::Bytes;
-use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use zweig_client::ensemble::{Acl, Stat};
 
 use super::Console;
 use super::refusal::Refusal;
 use crate::output::JsonData;
-
-/// How often it is looked whether a znode is still as it was.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// Children on one page.
 const CHILDREN: usize = 500;
@@ -98,7 +90,6 @@ pub struct Znode {
 
 /// What tells a znode, its access list and the names of its children from what they were.
 fn mark(stat: Option<&Stat>) -> String {
-    // Not nothing: browsers drop events without data.
     stat.map_or_else(
         || "gone".to_owned(),
         |stat| {
@@ -143,38 +134,25 @@ pub async fn znode(
 
 /// Which znode.
 #[derive(Deserialize)]
-pub struct ChangesQuery {
+pub struct MarkQuery {
     path: String,
 }
 
-/// `GET /api/znode/changes`: the znode's mark, now and whenever it is another one; `gone` while there is none. Looked at twice a
-/// second: a page costs no more than that, however much goes on below the znode.
-pub async fn changes(
-    State(console): State<Arc<Console>>,
-    Query(query): Query<ChangesQuery>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let marks = stream::unfold((console, None), move |(console, told)| {
-        let path = query.path.clone();
-        async move {
-            loop {
-                let looked = look(&console, &path).await;
-                if let Ok(now) = looked
-                    && told.as_ref() != Some(&now)
-                {
-                    let event = Event::default().data(&now);
-                    return Some((Ok(event), (console, Some(now))));
-                }
-                // Also when nobody could tell: the next look may.
-                tokio::time::sleep(LOOK).await;
-            }
-        }
-    });
-    Sse::new(marks).keep_alive(KeepAlive::default())
+/// Whether a znode is still as it was.
+#[derive(Serialize)]
+pub struct Mark {
+    mark: String,
 }
 
-async fn look(console: &Console, path: &str) -> Result<String, Refusal> {
-    let stat = console.session().await?.exists(path).await?;
-    Ok(mark(stat.as_ref()))
+/// `GET /api/znode/mark`: what a page asks for again and again, as long as somebody looks at it: one read, whatever goes on below
+/// the znode.
+pub async fn mark_now(
+    State(console): State<Arc<Console>>,
+    Query(query): Query<MarkQuery>,
+) -> Result<Json<Mark>, Refusal> {
+    let stat = console.session().await?.exists(&query.path).await?;
+    let mark = mark(stat.as_ref());
+    Ok(Json(Mark { mark }))
 }
 
 #[cfg(test)]

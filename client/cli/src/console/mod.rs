@@ -223,7 +223,7 @@ fn router(console: Arc<Console>, guard: Arc<Guard>) -> Router {
                 .put(change::set_znode)
                 .delete(change::delete_znode),
         )
-        .route("/api/znode/changes", get(browse::changes))
+        .route("/api/znode/mark", get(browse::mark_now))
         .route("/api/history", get(history::znode))
         .route("/api/explain", get(history::partition))
         .route("/api/records", get(records::records))

@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// How much of a log's end is looked into for its last line.
+/// How much of a log's end is looked into for its last line, and how much of that is shown.
 const LAST_BYTES: u64 = 8 << 10;
+const LAST_CHARS: usize = 400;
 
 /// What a process is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Process {
     log: PathBuf,
     child: Option<Child>,
     ended: Option<ExitStatus>,
+    /// The length of the log when this life began.
+    log_began_at: u64,
 }
 
 impl Process {
@@ -55,6 +59,7 @@ impl Process {
             log: log.to_owned(),
             child: None,
             ended: None,
+            log_began_at: 0,
         };
         process.restart()?;
         Ok(process)
@@ -70,6 +75,7 @@ impl Process {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot open {}", self.log.display()))?;
+        self.log_began_at = out.metadata().map_or(0, |about| about.len());
         let err = out.try_clone().context("cannot share the log file")?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
         let subcommand = match self.role {
@@ -106,20 +112,29 @@ impl Process {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// The last line of its log, if it ended by itself and not by a signal: servers say there why.
+    /// Why it ended, out of its log, unless somebody ended it: the last line of this life that tells of an error, or else the last one.
     #[must_use]
     pub fn last_words(&self) -> Option<String> {
-        self.ended
-            .filter(|how| how.code().is_some_and(|code| code != 0))?;
+        let how = self.ended?;
+        let asked = [Signal::TERM, Signal::INT, Signal::KILL].map(|signal| Some(signal.as_raw()));
+        if how.success() || (how.code().is_none() && asked.contains(&how.signal())) {
+            return None;
+        }
         let mut log = File::open(&self.log).ok()?;
         let length = log.metadata().ok()?.len();
-        log.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))
-            .ok()?;
+        let from = length.saturating_sub(LAST_BYTES).max(self.log_began_at);
+        log.seek(SeekFrom::Start(from)).ok()?;
         let mut end = Vec::new();
         log.take(LAST_BYTES).read_to_end(&mut end).ok()?;
         let end = String::from_utf8_lossy(&end);
-        let last = end.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-        Some(last.to_owned())
+        let lines = || end.lines().map(str::trim).filter(|line| !line.is_empty());
+        let tells = |line: &&str| {
+            ["ERROR", "error:", "panicked at"]
+                .iter()
+                .any(|word| line.contains(word))
+        };
+        let last = lines().rfind(tells).or_else(|| lines().next_back())?;
+        Some(last.chars().take(LAST_CHARS).collect())
     }
 
     /// How it ended and why, as one line.

@@ -122,7 +122,7 @@ fn every_panel_shows_data_from_a_running_cluster() {
     let prometheus = Prometheus::start(&cluster);
     let mut asked: Vec<String> = Vec::new();
     for (dashboard, expression) in expressions_of_dashboards() {
-        let job = match dashboard.contains("ensemble") {
+        let job = match dashboard.ends_with("ensemble.json") {
             true => COORDINATORS,
             false => BROKERS,
         };

@@ -100,7 +100,9 @@ fn a_record_is_followed_through_leader_followers_and_ensemble() {
     let leader = cluster.any_leader_of(TOPIC, 0);
     let trace = produce(&cluster, &collector);
     let (produced, followed) = (format!("produce {TOPIC}"), format!("follow {TOPIC}"));
+    let root = format!("zweig produce {TOPIC}");
     let expected = [
+        (&*root, 1),
         (&*produced, 1),
         (&*followed, 2),
         ("replicate", 1),
@@ -135,7 +137,9 @@ fn an_isr_changes_meanwhile(cluster: &Cluster, collector: &Collector, leader: us
     let trace = produce(cluster, collector);
     cluster.signal(Role::Broker(hangs), rustix::process::Signal::CONT);
     let (change, produced) = (format!("change ISR {TOPIC}-0"), format!("produce {TOPIC}"));
+    let root = format!("zweig produce {TOPIC}");
     let expected = [
+        (&*root, 1),
         (&*produced, 1),
         (&*change, 1),
         ("multi", 1),

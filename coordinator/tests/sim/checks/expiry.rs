@@ -33,6 +33,8 @@ struct Held {
     confirmed_us: u64,
     /// The client has given the connection up.
     over: bool,
+    /// The client takes the session to another connection, and leaves this one as it is.
+    moved: bool,
     /// When its node saw that, and how soon after it the client wanted to be missed.
     left: Option<(u64, u64)>,
 }
@@ -61,6 +63,7 @@ impl Expiry {
             touched: VecDeque::new(),
             confirmed_us: 0,
             over: false,
+            moved: false,
             left: None,
         };
         self.held.insert(hold, held);
@@ -72,6 +75,13 @@ impl Expiry {
         if let Some(held) = self.held.get_mut(&hold) {
             held.steady &= now_us <= held.sent_us + held.timeout_us / 3 + SLACK_US;
             held.sent_us = now_us;
+        }
+    }
+
+    /// The client goes to another node with it, and keeps this connection.
+    pub fn moved(&mut self, hold: Hold) {
+        if let Some(held) = self.held.get_mut(&hold) {
+            held.moved = true;
         }
     }
 
@@ -144,7 +154,8 @@ impl Expiry {
         }
         self.answered_steady += 1;
         // Who has taken the session to another connection decides there how long it lives, and knows.
-        let life = truth.life(hold.0).filter(|life| life.attach == hold.1);
+        let elsewhere = |attach| held.moved && attach != hold.1;
+        let life = truth.life(hold.0).filter(|life| !elsewhere(life.attach));
         let end = life.and_then(|life| life.end);
         assert!(
             end.is_none_or(|end| !end.expired || end.at_us >= now_us),
@@ -282,9 +293,8 @@ mod tests {
         expiry.answered(2_500_000, HOLD, &expired());
     }
 
-    /// Taken to another connection, which then hung up: who held it before is told when its node has applied that.
-    #[test]
-    fn an_answer_to_a_former_connection_is_none_to_the_session() {
+    /// Session 7 goes to another connection, and expires at two seconds.
+    fn taken_and_expired() -> Truth {
         let mut truth = Truth::default();
         truth.applied(0, &entry(1, vec![open(7)]));
         let attach = Op::AttachSession {
@@ -293,9 +303,24 @@ mod tests {
         };
         truth.applied(1_000_000, &entry(2, vec![of(7, 0, attach)]));
         truth.applied(2_000_000, &entry(3, vec![of(7, 2, Op::ExpireSession)]));
+        truth
+    }
+
+    #[test]
+    fn an_answer_to_the_connection_that_its_client_left_is_none_to_the_session() {
         let mut expiry = expiry();
         (1..5).for_each(|n| expiry.sent(n * 600_000, HOLD));
-        expiry.answered(2_500_000, HOLD, &truth);
+        expiry.moved(HOLD);
+        expiry.answered(2_500_000, HOLD, &taken_and_expired());
+    }
+
+    /// Somebody else took it, or nobody: its client does not know.
+    #[test]
+    #[should_panic(expected = "whose client is steady, is answered")]
+    fn an_answer_to_a_client_that_lost_the_session_is_found() {
+        let mut expiry = expiry();
+        (1..5).for_each(|n| expiry.sent(n * 600_000, HOLD));
+        expiry.answered(2_500_000, HOLD, &taken_and_expired());
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Client {
             0..2 => self.lose(around, attached),
             2..4 => {
                 self.leave(&attached);
+                around.witness.expiry.moved(attached.hold);
                 self.former.push(attached);
                 self.connect(around);
             }

@@ -8,6 +8,9 @@ use crate::agenda::Event;
 use crate::fault::{End, Fault, Ways};
 use crate::member::{Armed, Member, Pace};
 
+/// So long a member may believe in a connection whose other end has lost its power.
+const UNNOTICED_US: u64 = 1_000_000;
+
 impl World {
     fn place(&self, at: u8) -> usize {
         at as usize % self.members.len()
@@ -159,12 +162,17 @@ impl World {
 
     /// A node says that it can't go on: right only if its state was bent, and then its operator wipes it. Between two,
     /// while the others are silent, the leader's state counts, even if it is the bent one: then the other begins
-    /// anew, and stops again until the others are back.
+    /// anew, and stops again until the others are back. Of a leader that lost its power nobody is told at once.
     pub(super) fn gives_up(&mut self, at: usize, fatal: &Fatal) {
+        let now_us = self.env.agenda.now_us;
         let is_bent = |member: &Member| member.up.as_ref().is_some_and(|up| up.apply.bent);
+        let was_bent = |member: &Member| {
+            let until_us = member.bent_until_us;
+            is_bent(member) || until_us.is_some_and(|until_us| now_us - until_us < UNNOTICED_US)
+        };
         let member = &self.members[at];
         let (id, wrong) = (member.id, is_bent(member));
-        assert!(self.members.iter().any(is_bent), "member {id}: {fatal}");
+        assert!(self.members.iter().any(was_bent), "member {id}: {fatal}");
         self.end(at, End::Killed, 300, &format!("since {fatal}"));
         if wrong {
             let seed = self.env.chance.next();

@@ -29,6 +29,15 @@ export function ofZnode(path) {
   return card;
 }
 
+/** The same card, though something has happened since: going through the whole history is for who asks for it. */
+export function older(card, path) {
+  if (!card.querySelector("button")) {
+    const again = () => card.replaceWith(ofZnode(path));
+    card.querySelector("h3").append(el("button", { type: "button", click: again }, "Something happened since: show it"));
+  }
+  return card;
+}
+
 function one(change, open) {
   return el("details", { open },
     el("summary", {}, el("time", { title: `zxid ${zxid(change.zxid)}` }, moment(change.time_ms)),

@@ -1,10 +1,10 @@
 // The tree of znodes, one at a time, with what happened to it; drawn anew when it changes.
-import { el, api, ask, attempt, mayWrite, moment, plural, shown } from "./dom.js";
+import { el, api, ask, attempt, mayWrite, moment, plural, shown, toast } from "./dom.js";
 import * as history from "./history.js";
 
 let how = "json";
 let turn = 0;
-let changes = null;
+let timer = null;
 
 const link = (path) => `#tree?path=${encodeURIComponent(path)}`;
 const below = (path, name) => (path === "/" ? `/${name}` : `${path}/${name}`);
@@ -33,15 +33,25 @@ async function show(view, path, mine) {
   }
 }
 
-/** Draws it anew whenever it is no longer what is shown. */
+/** Draws it anew when it is no longer what is shown, as long as somebody looks: one question at a time. */
 function follow(view, path, mine) {
-  changes = new EventSource(`/api/znode/changes?${new URLSearchParams({ path })}`);
-  changes.onmessage = (event) => {
-    if (mine === turn && event.data !== mark) show(view, path, mine);
-  };
+  let asking = false;
+  timer = setInterval(async () => {
+    if (asking || document.hidden) return;
+    asking = true;
+    try {
+      const now = await api("GET", `/api/znode/mark?${new URLSearchParams({ path })}`);
+      if (mine === turn && now.mark !== mark) await show(view, path, mine);
+    } catch (error) {
+      if (mine === turn && mark !== null) toast(`${path} cannot be looked at now: ${error.message}`, true);
+      mark = null;
+    } finally {
+      asking = false;
+    }
+  }, 500);
 }
 
-/** Of what is shown. */
+/** Of what is shown; null: nobody knows. */
 let mark = null;
 
 const read = (path, after = "", holds = "") => api("GET", `/api/znode?${new URLSearchParams({ path, after, holds })}`);
@@ -75,13 +85,23 @@ function draw(view, znode) {
   add(znode);
   const count = znode.stat.num_children ? plural(znode.stat.num_children, "child").replace("childs", "children") : "No children";
   const box = view.querySelector("#znode");
-  const former = box.querySelector("#children");
-  // Whoever has filtered or turned pages keeps what they look at; the number above tells that there is more or less.
-  const kept = former && znode.stat.num_children && (former.dataset.touched || former.contains(document.activeElement)) ? former.closest("section") : null;
-  if (kept) kept.querySelector("h3").textContent = count;
+  const former = box.querySelector("#children")?.closest("section");
+  const happened = box.querySelector("#history");
+  const side = el("div", {}, el("section", { class: "card" }, data(view, znode), stat(znode), mayWrite ? actions(view, znode) : null),
+    former !== undefined && happened ? history.older(happened, znode.path) : history.ofZnode(znode.path));
+  // Whoever filters, has turned pages or scrolled keeps what they look at; the number above tells that there is more or less.
+  if (former && znode.stat.num_children && inUse(former)) {
+    former.querySelector("h3").textContent = count;
+    box.lastElementChild.replaceWith(side);
+    return;
+  }
   box.replaceChildren(
-    kept ?? el("section", { class: "card" }, el("h3", {}, count), znode.stat.num_children ? [el("div", { class: "bar" }, filter), list, more] : null),
-    el("div", {}, el("section", { class: "card" }, data(view, znode), stat(znode), mayWrite ? actions(view, znode) : null), history.ofZnode(znode.path)));
+    el("section", { class: "card" }, el("h3", {}, count), el("div", { class: "bar" }, znode.stat.num_children ? filter : null), list, more), side);
+}
+
+function inUse(section) {
+  const list = section.querySelector("#children");
+  return section.contains(document.activeElement) || list.dataset.touched || list.scrollTop > 0 || section.querySelector("input")?.value;
 }
 
 function data(view, znode) {
@@ -124,6 +144,5 @@ function actions(view, znode) {
 /** What is still being read is of no use any more. */
 export function leave() {
   turn += 1;
-  changes?.close();
-  changes = null;
+  clearInterval(timer);
 }

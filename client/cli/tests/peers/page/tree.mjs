@@ -38,6 +38,7 @@ export async function live(page) {
   await page.locator("#data").getByText("one").waitFor();
   zweig(["set", "/live", "two"]);
   await page.locator("#data").getByText("two").waitFor();
+  await page.getByRole("button", { name: "Something happened since" }).click();
   await page.locator("#history li").nth(1).waitFor();
   zweig(["create", "/live/child"]);
   await page.locator("#children").getByRole("link", { name: "child" }).waitFor();
