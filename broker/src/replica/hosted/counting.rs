@@ -60,6 +60,15 @@ impl Partition {
         leader.map_or_else(|_| Isr::default(), |leader| leader.isr().clone())
     }
 
+    /// Why a proposal changes the ISR as it does, as words.
+    pub(super) fn why_isr(&self, proposal: &Proposal) -> String {
+        let mut inner = self.lock();
+        let leader = inner.leader(proposal.leader_epoch);
+        let reasons = leader.map_or_else(|_| Vec::new(), |leader| leader.reasons(proposal));
+        let words = reasons.iter().map(|(id, why)| format!("broker {id} {why}"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     /// The end of a write that was to change the ISR from `before`.
     pub(super) fn count_isr_change(&self, before: &Isr, proposal: &Proposal, end: WriteEnd) {
         let metrics = &self.host.metrics;

@@ -427,7 +427,7 @@ impl Partition {
     async fn write_isr(self: Arc<Self>, mut proposal: Proposal) {
         loop {
             let expected = proposal.expected_partition_epoch;
-            let before = self.isr_in(proposal.leader_epoch);
+            let (before, why) = (self.isr_in(proposal.leader_epoch), self.why_isr(&proposal));
             let writing =
                 self.host
                     .ensemble
@@ -436,7 +436,7 @@ impl Partition {
             let waits = self.followed.first();
             let tracer = &self.host.config.tracer;
             let end = tracer.within(waits, what, writing, failure).await;
-            self.log_isr_end(&proposal, end);
+            self.log_isr_end(&proposal, &why, end);
             self.count_isr_change(&before, &proposal, end);
             {
                 let mut inner = self.lock();
@@ -467,18 +467,18 @@ impl Partition {
         }
     }
 
-    fn log_isr_end(&self, proposal: &Proposal, end: WriteEnd) {
+    fn log_isr_end(&self, proposal: &Proposal, why: &str, end: WriteEnd) {
         let isr = proposal.isr.ids();
         match end {
             WriteEnd::Written { partition_epoch } => {
-                info!(partition = %self.name, ?isr, partition_epoch, "in-sync replicas changed");
+                info!(partition = %self.name, ?isr, why, partition_epoch, "in-sync replicas changed");
             }
             // The controller was first, as it is whenever a broker goes; the image shows what it wrote.
             WriteEnd::Stale => {
-                debug!(partition = %self.name, ?isr, "in-sync replicas changed elsewhere")
+                debug!(partition = %self.name, ?isr, why, "in-sync replicas changed elsewhere")
             }
             WriteEnd::NotDone | WriteEnd::Unknown => {
-                warn!(partition = %self.name, ?isr, ?end, "in-sync replicas not changed");
+                warn!(partition = %self.name, ?isr, why, ?end, "in-sync replicas not changed");
             }
         }
     }

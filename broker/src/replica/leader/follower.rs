@@ -81,10 +81,14 @@ impl Follower {
             .is_some_and(|when| now_ms - when <= lag_max_ms)
     }
 
+    /// It was registered, and is no more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.image_seen && self.registered_epoch.is_none()
+    }
+
     /// Whether it is to leave the ISR. One that holds everything does not lag, however quiet it is; one that
     /// is not registered is gone.
     pub(super) fn lags(&self, leader_end: i64, lag_max_ms: i64, now_ms: i64) -> bool {
-        let gone = self.image_seen && self.registered_epoch.is_none();
-        gone || (self.end != Some(leader_end) && !self.is_caught_up(lag_max_ms, now_ms))
+        self.is_gone() || (self.end != Some(leader_end) && !self.is_caught_up(lag_max_ms, now_ms))
     }
 }

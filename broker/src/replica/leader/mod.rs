@@ -257,6 +257,31 @@ impl Leader {
         (isr != *self.isr.committed()).then(|| self.isr.propose(isr, self.leader_epoch))
     }
 
+    /// Why each replica that a proposal takes out of the ISR, or puts into it, leaves or joins; by id.
+    #[must_use]
+    pub fn reasons(&self, proposal: &Proposal) -> Vec<(i32, &'static str)> {
+        let committed = self.isr.committed();
+        let left = committed
+            .ids()
+            .into_iter()
+            .filter(|id| !proposal.isr.contains(*id));
+        let left = left.map(|id| match self.followers.get(&id) {
+            None => (id, "no longer a replica"),
+            Some(follower) if follower.is_gone() => (id, "gone"),
+            Some(_) => (id, "did not keep up"),
+        });
+        let joined =
+            proposal
+                .isr
+                .members()
+                .filter_map(|(id, epoch)| match committed.epoch_of(id) {
+                    None => Some((id, "caught up")),
+                    Some(known) if known != epoch => Some((id, "came back and caught up")),
+                    Some(_) => None,
+                });
+        left.chain(joined).collect()
+    }
+
     /// The write of a proposal ended. Returns whether the high watermark moved.
     pub fn on_write_end(
         &mut self,

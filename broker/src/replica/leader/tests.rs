@@ -40,6 +40,19 @@ fn fetch(broker: i32, fetch_offset: i64) -> FollowerFetch {
 }
 
 #[test]
+fn a_change_of_the_isr_has_its_reasons() {
+    let mut leader = leader(&[(1, 11), (2, 22)], 10, 10);
+    leader.on_fetch(fetch(3, 10), 1).unwrap();
+    leader.on_log_end(20, 20, 1);
+    leader.on_fetch(fetch(3, 20), 2).unwrap();
+    let proposal = leader
+        .propose(2 * LAG)
+        .expect("one left behind, one caught up");
+    let expected = [(2, "did not keep up"), (3, "caught up")];
+    assert_eq!(leader.reasons(&proposal), expected);
+}
+
+#[test]
 fn alone_in_the_isr_commits_at_once() {
     let mut leader = leader(&[(1, 11)], 4, 0);
     assert_eq!(leader.high_watermark(), 4);
