@@ -112,7 +112,8 @@ impl Process {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// Why it ended, out of its log, unless somebody ended it: the last line of this life that tells of an error, or else the last one.
+    /// Why it ended, out of its log, unless somebody ended it: the last line of this life that tells of an error, or else the last one if that is no ordinary
+    /// line of a log (which would tell of something else).
     #[must_use]
     pub fn last_words(&self) -> Option<String> {
         let how = self.ended?;
@@ -133,7 +134,13 @@ impl Process {
                 .iter()
                 .any(|word| line.contains(word))
         };
-        let last = lines().rfind(tells).or_else(|| lines().next_back())?;
+        let ordinary = |line: &&str| {
+            [" INFO ", " DEBUG "]
+                .iter()
+                .any(|level| line.contains(level))
+        };
+        let last = lines().rfind(tells);
+        let last = last.or_else(|| lines().next_back().filter(|line| !ordinary(line)))?;
         Some(last.chars().take(LAST_CHARS).collect())
     }
 
