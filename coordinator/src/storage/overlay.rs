@@ -6,9 +6,8 @@
 //!   apply ──▶ present ──freeze──▶ frozen ──Database::write──▶ Database ──persist──▶ disk
 //!   read  ──▶ present, then frozen, then Database
 //! ```
-//! That thread calls [`write_behind`] often (every 100 ms, or when [`OverlayStore::pending_bytes`] is
-//! large), and [`Database::persist`] now and then; raft's log may be cut up to what
-//! [`Database::persisted`] tells.
+//! That thread calls [`write_behind`] often (ten times a second), and [`Database::persist`] now and then; raft's log may
+//! be cut up to what [`Database::persisted`] tells.
 //!
 //! Invariants: a layer begins and ends at an entry's end; layers are written in order; a znode that is
 //! in a layer hides what lies below, also as deleted.
@@ -82,6 +81,11 @@ impl Layer {
         self.meta
             .as_ref()
             .expect("only a layer that ends with a commit is frozen")
+    }
+
+    /// About how many bytes it takes to write it, or more.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.bytes
     }
 
     fn note_child(&mut self, path: &Arc<str>, is_there: bool) {

@@ -134,12 +134,11 @@ impl StateDb {
 
     fn put_history(&self, batch: &mut WriteBatch, layer: &Layer) {
         let (records, numbers) = (family(&self.db, HISTORY), family(&self.db, META));
+        let mut value = Vec::new();
         for transaction in layer.history() {
-            batch.put_cf(
-                records,
-                history::key(transaction.zxid),
-                history::encode(transaction),
-            );
+            value.clear();
+            history::put(transaction, &mut value);
+            batch.put_cf(records, history::key(transaction.zxid), &value);
         }
         let step = self.history.lock().take_in(layer.history());
         for span in &step.changed {
@@ -198,7 +197,7 @@ impl Database for StateDb {
     }
 
     fn write(&self, layer: &Arc<Layer>) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
+        let mut batch = WriteBatch::with_capacity_bytes(layer.size_bytes());
         self.put_tree(&mut batch, layer);
         self.put_sessions(&mut batch, layer);
         self.put_history(&mut batch, layer);

@@ -30,8 +30,15 @@ pub fn key(zxid: Zxid) -> [u8; 8] {
 }
 
 /// A transaction's value.
+#[cfg(any(test, feature = "fuzz"))]
 pub fn encode(transaction: &Transaction) -> Vec<u8> {
-    let mut out = Vec::with_capacity(transaction.size_bytes());
+    let mut out = Vec::new();
+    put(transaction, &mut out);
+    out
+}
+
+/// Appends a transaction's value.
+pub fn put(transaction: &Transaction, out: &mut Vec<u8>) {
     out.put_u8(VERSION);
     out.put_i64(transaction.time_ms);
     out.put_i64(transaction.session.0);
@@ -40,11 +47,10 @@ pub fn encode(transaction: &Transaction) -> Vec<u8> {
         Cause::SessionClosed => 1,
         Cause::SessionExpired => 2,
     });
-    put_count(&mut out, transaction.mutations.len());
+    put_count(out, transaction.mutations.len());
     for mutation in &transaction.mutations {
-        put_mutation(&mut out, mutation);
+        put_mutation(out, mutation);
     }
-    out
 }
 
 /// Reads a transaction from its key and value.

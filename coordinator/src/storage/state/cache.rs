@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -22,23 +23,23 @@ const OVERHEAD: u64 = 260;
 const TYPICAL: usize = 400;
 
 #[derive(Clone)]
-struct Bytes;
+struct ByBytes;
 
-impl Weighter<Arc<str>, Arc<Node>> for Bytes {
+impl Weighter<Arc<str>, Arc<Node>> for ByBytes {
     fn weight(&self, path: &Arc<str>, node: &Arc<Node>) -> u64 {
         OVERHEAD + path.len() as u64 + node.data_length() as u64
     }
 }
 
 /// See the module.
-pub struct NodeCache(Cache<Arc<str>, Arc<Node>, Bytes>);
+pub struct NodeCache(Cache<Arc<str>, Arc<Node>, ByBytes>);
 
 impl NodeCache {
     pub fn new() -> Self {
         Self(Cache::with_weighter(
             CAPACITY as usize / TYPICAL,
             CAPACITY,
-            Bytes,
+            ByBytes,
         ))
     }
 
@@ -51,11 +52,24 @@ impl NodeCache {
         self.0.insert(path.into(), Arc::clone(node));
     }
 
-    /// A layer is in the database now: former values of its znodes are none any more. Its own are not put in, since
-    /// their data share the memory of the whole entries they came with.
+    /// A layer is in the database now: former values of its znodes are none any more. Those that were here are replaced,
+    /// by copies: the layer's data share the memory of the whole entries they came with.
     pub fn written(&self, layer: &Layer) {
-        for (path, _) in layer.nodes() {
-            self.0.remove(&**path);
+        for (path, node) in layer.nodes() {
+            if !self.0.contains_key(&**path) {
+                continue;
+            }
+            let copy = node.map(|node| Node {
+                data: node.data.as_deref().map(Bytes::copy_from_slice),
+                ..Node::clone(node)
+            });
+            let kept = copy.is_some_and(|copy| {
+                let replaced = self.0.replace(Arc::clone(path), Arc::new(copy), true);
+                replaced.is_ok()
+            });
+            if !kept {
+                self.0.remove(&**path);
+            }
         }
     }
 }
@@ -67,7 +81,7 @@ mod tests {
     use crate::tree::{Acl, Zxid};
 
     fn node(length: usize) -> Arc<Node> {
-        let data = bytes::Bytes::from(vec![0; length]);
+        let data = Bytes::from(vec![0; length]);
         let node = Node::new(Some(data), Acl::open(), SessionId(0), Zxid(1), 2);
         Arc::new(node)
     }
@@ -80,9 +94,12 @@ mod tests {
         assert_eq!(cache.get("/a"), Some(node(3)));
         let mut layer = Layer::default();
         layer.put("/a", None);
+        layer.put("/b", Some(node(5)));
+        layer.put("/c", Some(node(6)));
         cache.written(&layer);
         assert_eq!(cache.get("/a"), None);
-        assert_eq!(cache.get("/b"), Some(node(4)));
+        assert_eq!(cache.get("/b"), Some(node(5)));
+        assert_eq!(cache.get("/c"), None, "nobody has read it");
     }
 
     #[test]
