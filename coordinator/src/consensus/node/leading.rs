@@ -61,14 +61,23 @@ impl Node {
             return;
         };
         while self.core.last_index() < self.core.committed() + ENTRIES_IN_FLIGHT {
+            let under_way = self.core.last_index() > self.core.committed();
+            if under_way && self.batcher.gathers(self.now.ms) {
+                return;
+            }
             let Some((data, commands)) = self.batcher.entry(term, self.now.wall_ms) else {
                 return;
             };
             if self.core.propose(term, &data).is_err() {
                 return;
             }
-            self.batcher.proposed(commands);
+            self.batcher.proposed(commands, self.now.ms);
         }
+    }
+
+    /// When the leader's batch has waited long enough, whatever happens; nothing if none waits.
+    pub fn gathers_until_ms(&self) -> Option<u64> {
+        self.led_term.and(self.batcher.gathers_until_ms())
     }
 
     pub(super) fn cut(&mut self, flushed: u64) {
