@@ -1,9 +1,9 @@
 //! The threads around a [`Node`], and how they hand work on.
 //!
 //! ```text
-//!  links, handle ──events──▶ raft thread ──persist──▶ log thread ──persisted──▶ raft thread
-//!                               │   └──committed──▶ apply thread ──applied──▶ raft thread
-//!                               └──messages──▶ links
+//!        handle ──events──▶ raft thread ──persist──▶ log thread ──persisted──▶ raft thread
+//!                             ▲  │   └──committed──▶ apply thread ──applied──▶ raft thread
+//!                             └──┴──messages── sockets of the other nodes
 //! ```
 //!
 //! The raft thread takes whatever is queued, then carries out one [`Effects`]; the log thread takes whatever
@@ -19,12 +19,14 @@
 mod apply;
 mod beginning;
 mod identity;
+mod inbox;
 mod log;
+mod peers;
 mod raft;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use ::raft::eraftpb::ConfChangeV2;
 use tokio::sync::{oneshot, watch};
@@ -35,9 +37,10 @@ use super::core::{Install, Persist, ProposeError};
 use super::handle::{ReadIndexError, Shared};
 use super::node::NodeInput;
 use super::status::Status;
-use super::transport::LinkEvent;
+use super::transport::Arrival;
 use crate::storage::raft_log::Space;
 
+pub use inbox::Events;
 pub use start::start;
 
 /// What reaches the raft thread.
@@ -50,8 +53,8 @@ pub enum Event {
     Left(crate::session::report::Left),
     /// From the handle.
     ChangeMembers(Box<ConfChangeV2>, oneshot::Sender<Result<(), ProposeError>>),
-    /// From the links.
-    Link(LinkEvent),
+    /// From the tasks that dial and accept.
+    Socket(Arrival),
     /// From the bulk port.
     Arrived(Arrived),
     /// From the log thread: everything up to this number is durable.
@@ -95,7 +98,7 @@ pub enum ApplyJob {
 
 /// What [`start`] hands to the handle.
 pub struct Running {
-    pub events: mpsc::Sender<Event>,
+    pub events: Events,
     pub shared: Arc<Shared>,
     pub status: watch::Receiver<Arc<Status>>,
 }
@@ -104,7 +107,7 @@ pub struct Running {
 fn spawn(
     name: String,
     unanswered: Arc<dyn Unanswered>,
-    events: mpsc::Sender<Event>,
+    events: Events,
     body: impl FnOnce() -> Result<(), Fatal> + Send + 'static,
 ) -> std::io::Result<()> {
     std::thread::Builder::new()

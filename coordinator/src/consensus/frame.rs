@@ -109,6 +109,14 @@ pub enum FrameError {
 /// The bytes of a frame.
 pub fn encode(frame: &Frame) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
+    put(frame, &mut out);
+    out.freeze()
+}
+
+/// Adds a frame's bytes.
+pub fn put(frame: &Frame, out: &mut BytesMut) {
+    let begin = out.len();
+    let body = begin + HEADER_BYTES;
     out.put_bytes(0, HEADER_BYTES);
     match frame {
         Frame::Hello(hello) => {
@@ -120,7 +128,7 @@ pub fn encode(frame: &Frame) -> Bytes {
             out.put_u64(hello.boot);
             out.put_slice(hello.cluster.as_bytes());
         }
-        Frame::Peer(message) => encode_peer(&mut out, message),
+        Frame::Peer(message) => encode_peer(out, message),
         Frame::File { bytes, path } => {
             out.put_u8(kind::FILE);
             out.put_u64(*bytes);
@@ -137,11 +145,10 @@ pub fn encode(frame: &Frame) -> Bytes {
         }
         Frame::Done => out.put_u8(kind::DONE),
     }
-    let length = (out.len() - HEADER_BYTES) as u32;
-    let crc = crc32c::crc32c(&out[HEADER_BYTES..]);
-    out[..4].copy_from_slice(&length.to_be_bytes());
-    out[4..8].copy_from_slice(&crc.to_be_bytes());
-    out.freeze()
+    let length = (out.len() - body) as u32;
+    let crc = crc32c::crc32c(&out[body..]);
+    out[begin..begin + 4].copy_from_slice(&length.to_be_bytes());
+    out[begin + 4..body].copy_from_slice(&crc.to_be_bytes());
 }
 
 fn encode_peer(out: &mut BytesMut, message: &PeerMessage) {

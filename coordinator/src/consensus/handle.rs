@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -14,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::applier::{Applier, Fatal, NotDone, Unanswered};
 use super::config::{ConsensusConfig, Listeners};
 use super::core::ProposeError;
-use super::driver::{self, Event};
+use super::driver::{self, Event, Events};
 use super::status::Status;
 use crate::session::SessionId;
 use crate::session::report::{self, Heard, Left};
@@ -102,7 +101,7 @@ pub(super) struct Shared {
 }
 
 struct Inner {
-    events: mpsc::Sender<Event>,
+    events: Events,
     shared: Arc<Shared>,
     status: watch::Receiver<Arc<Status>>,
 }

@@ -2,65 +2,90 @@
 //!
 //! Each node dials every other one and only sends on what it dialled; what it accepts it only reads. So the
 //! closing of either direction tells at once that the peer's process, or the path to it, is gone, which is
-//! what fail-over waits for. A lost frame is nothing new to raft or to the forwarder: a queue that is full
-//! drops, and says so.
+//! what fail-over waits for. A lost frame is nothing new to raft or to the forwarder: what waits for a peer beyond a
+//! bound, or when its connection breaks, is dropped.
+//!
+//! Tasks of the runtime dial, accept and introduce (`dial`, `accept`); then the raft thread has the sockets to
+//! itself (`socket`). It reads and writes them where it stands: a message handed to another thread at each end would
+//! cost more than all else that happens to it.
 //!
 //! Checkpoints never travel here: see `bulk`.
+
+mod accept;
+mod dial;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use bytes::BytesMut;
+use mio::{Interest, Registry, Token};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{self, Frame, FrameError, HEADER_BYTES, Hello};
+use super::frame::{self, Frame, Hello};
 use super::membership::server_of;
 use super::node::PeerMessage;
 
-/// Frames that wait for one peer.
-const QUEUE_FRAMES: usize = 8_192;
+pub use accept::check_hello;
+use accept::{Acceptor, accept};
+use dial::Dialer;
+use socket::{Ended, Incoming, Outgoing};
+
 /// Bytes that wait for one peer.
 const QUEUE_BYTES: usize = 256 << 20;
-/// Frames go out in writes of about this size.
-const WRITE_BYTES: usize = 256 << 10;
-/// Bytes received and not handled; beyond, nothing is read.
-const INBOUND_BYTES: usize = 256 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Frames that wait for one peer.
+const QUEUE_FRAMES: usize = 8_192;
+/// One read takes at most so much.
+const READ_BYTES: usize = 128 << 10;
+/// Bytes read from each peer before what they say is carried out ...
+const BYTES_PER_ROUND: usize = 4 << 20;
+/// ... unless it is so many messages, but for those of the last read.
+const MESSAGES_PER_ROUND: usize = 4_096;
 /// Unacknowledged bytes for this long mean that the path is gone.
 const SILENCE_MS: u32 = 3_000;
-const BACKOFF_FIRST: Duration = Duration::from_millis(20);
-const BACKOFF_MOST: Duration = Duration::from_millis(320);
 
-/// What links tell the raft thread.
+/// What the tasks hand to the raft thread.
 #[derive(Debug)]
-pub enum LinkEvent {
-    /// A message came in.
-    Message {
-        /// The sender's raft id.
-        from: u64,
-        boot: u64,
-        message: PeerMessage,
-        bytes: usize,
+pub enum Arrival {
+    /// A peer was reached, and this node introduced under that raft id.
+    Dialled {
+        server: u64,
+        name: u64,
+        stream: std::net::TcpStream,
     },
+    /// A peer could not be reached.
+    NotReached(u64),
+    /// A peer has introduced itself.
+    Accepted {
+        hello: Hello,
+        stream: std::net::TcpStream,
+    },
+}
+
+/// Takes arrivals; never blocks.
+pub type Arrivals = Arc<dyn Fn(Arrival) + Send + Sync>;
+
+/// What came of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
     /// Sending to that server works again.
     Up(u64),
     /// A connection to or from that server's process closed.
     Lost(u64),
 }
 
-/// Takes events; never blocks.
-pub type Events = Arc<dyn Fn(LinkEvent) + Send + Sync>;
+/// A message, and who sent it.
+#[derive(Debug)]
+pub struct Received {
+    /// The sender's raft id.
+    pub from: u64,
+    pub boot: u64,
+    pub message: PeerMessage,
+}
 
 /// Who this node is, and who the others are.
 #[derive(Clone, Debug)]
@@ -72,16 +97,28 @@ pub struct Identity {
 }
 
 struct Peer {
-    queue: mpsc::Sender<Bytes>,
-    queued_bytes: Arc<AtomicUsize>,
+    link: Option<Outgoing>,
+    /// Frames that wait: for the system to take them, or for a connection that is being made.
+    frames: BytesMut,
+    /// How many, since there was none.
+    waiting: usize,
+    /// Tells its dialer to begin again.
+    lost: Arc<Notify>,
 }
 
-/// All links of one node. Stops when dropped.
+/// All links of one node, in the hands of the raft thread. Stops when dropped.
 pub struct Transport {
+    registry: Registry,
     peers: BTreeMap<u64, Peer>,
+    incoming: BTreeMap<usize, Incoming>,
+    /// Token of the newest connection of each server: an older one that closes means nothing.
+    current: BTreeMap<u64, usize>,
+    next_token: usize,
+    room: Vec<u8>,
+    /// What the node has to be told.
+    events: Vec<LinkEvent>,
     /// This node's raft id, as links introduce themselves with it.
     name: watch::Sender<u64>,
-    inbound: Arc<AtomicUsize>,
     stop: CancellationToken,
 }
 
@@ -94,89 +131,230 @@ impl Transport {
         identity: &Identity,
         addresses: &BTreeMap<u64, String>,
         listener: std::net::TcpListener,
-        events: &Events,
+        (registry, arrivals): (Registry, Arrivals),
         runtime: &Handle,
     ) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let inbound = Arc::new(AtomicUsize::new(0));
         listener.set_nonblocking(true)?;
         let _entered = runtime.enter();
         let acceptor = Acceptor {
             identity: identity.clone(),
             known: addresses.keys().copied().collect(),
-            events: events.clone(),
-            inbound: inbound.clone(),
-            current: Mutex::new(BTreeMap::new()),
+            arrivals: arrivals.clone(),
         };
         let listener = TcpListener::from_std(listener)?;
-        runtime.spawn(stop.clone().run_until_cancelled_owned(accept(
-            listener,
-            Arc::new(acceptor),
-            stop.clone(),
-        )));
-        let mut peers = BTreeMap::new();
+        let accept = accept(listener, Arc::new(acceptor), stop.clone());
+        runtime.spawn(stop.clone().run_until_cancelled_owned(accept));
         let (name, names) = watch::channel(identity.node);
         let own = server_of(identity.node);
-        for (&node, address) in addresses.iter().filter(|(node, _)| **node != own) {
-            let (queue, frames) = mpsc::channel(QUEUE_FRAMES);
-            let queued_bytes = Arc::new(AtomicUsize::new(0));
-            let hello = Hello {
-                from: identity.node,
-                to: node,
-                boot: identity.boot,
-                cluster: identity.cluster.clone(),
-            };
+        let mut peers = BTreeMap::new();
+        for (&server, address) in addresses.iter().filter(|(server, _)| **server != own) {
+            let lost = Arc::new(Notify::new());
             let dialer = Dialer {
-                node,
+                server,
                 address: address.clone(),
-                hello,
+                hello: Hello {
+                    from: identity.node,
+                    to: server,
+                    boot: identity.boot,
+                    cluster: identity.cluster.clone(),
+                },
                 names: names.clone(),
-                frames,
-                queued_bytes: queued_bytes.clone(),
-                events: events.clone(),
+                lost: lost.clone(),
+                arrivals: arrivals.clone(),
             };
             runtime.spawn(stop.clone().run_until_cancelled_owned(dialer.run()));
-            peers.insert(
-                node,
-                Peer {
-                    queue,
-                    queued_bytes,
-                },
-            );
+            let peer = Peer {
+                link: None,
+                frames: BytesMut::new(),
+                waiting: 0,
+                lost,
+            };
+            peers.insert(server, peer);
         }
         Ok(Self {
+            registry,
             peers,
+            incoming: BTreeMap::new(),
+            current: BTreeMap::new(),
+            next_token: 1,
+            room: vec![0; READ_BYTES],
+            events: Vec::new(),
             name,
-            inbound,
             stop,
         })
     }
 
-    /// Queues a message for the server of a raft id; whether it will be tried at all.
-    pub fn send(&self, to: u64, message: PeerMessage) -> bool {
-        let Some(peer) = self.peers.get(&server_of(to)) else {
+    /// Queues a message for the server of a raft id, until [`Transport::flush`]; whether it will be tried at all.
+    pub fn send(&mut self, to: u64, message: PeerMessage) -> bool {
+        let Some(peer) = self.peers.get_mut(&server_of(to)) else {
             return false;
         };
-        if peer.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES {
+        if peer.frames.len() > QUEUE_BYTES || peer.waiting > QUEUE_FRAMES {
             return false;
         }
-        let bytes = frame::encode(&Frame::Peer(message));
-        let length = bytes.len();
-        let queued = peer.queue.try_send(bytes).is_ok();
-        if queued {
-            peer.queued_bytes.fetch_add(length, Ordering::Relaxed);
+        peer.waiting += 1;
+        frame::put(&Frame::Peer(message), &mut peer.frames);
+        true
+    }
+
+    /// Writes what waits, as far as the system takes it.
+    pub fn flush(&mut self) {
+        for (&server, peer) in &mut self.peers {
+            let Some(link) = &mut peer.link else { continue };
+            if let Err(ended) = link.write(&mut peer.frames) {
+                peer.end(server, &ended, &self.registry);
+                self.events.push(LinkEvent::Lost(server));
+            } else if peer.frames.is_empty() {
+                peer.waiting = 0;
+            }
         }
-        queued
+    }
+
+    /// Reads what is there, at most so much that it can be carried out soon.
+    pub fn receive(&mut self) -> Vec<Received> {
+        let mut received = Vec::new();
+        let mut ended = Vec::new();
+        for (&token, incoming) in &mut self.incoming {
+            let (mut read, before) = (0, received.len());
+            while incoming.readable
+                && read < BYTES_PER_ROUND
+                && received.len() < before + MESSAGES_PER_ROUND
+            {
+                let bytes = incoming.read(&mut self.room, |hello, message| {
+                    received.push(Received {
+                        from: hello.from,
+                        boot: hello.boot,
+                        message,
+                    });
+                });
+                match bytes {
+                    Ok(bytes) => read += bytes,
+                    Err(error) => {
+                        ended.push((token, error));
+                        break;
+                    }
+                }
+            }
+        }
+        for (token, error) in ended {
+            self.end_incoming(token, &error);
+        }
+        received
+    }
+
+    /// Whether there is something to do without waiting for a socket.
+    pub fn is_behind(&self) -> bool {
+        !self.events.is_empty() || self.incoming.values().any(|incoming| incoming.readable)
+    }
+
+    /// What came of peers since the last call; to be asked behind [`Transport::receive`], so that the end of a peer's
+    /// connection comes behind what was read from it.
+    pub fn events(&mut self) -> Vec<LinkEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The system says that a socket is ready.
+    pub fn ready(&mut self, event: &mio::event::Event) {
+        let Token(token) = event.token();
+        if let Some(incoming) = self.incoming.get_mut(&token) {
+            incoming.ready(event);
+            return;
+        }
+        let is_it = |peer: &Peer| peer.link.as_ref().is_some_and(|link| link.token == token);
+        let Some((&server, peer)) = self.peers.iter_mut().find(|(_, peer)| is_it(peer)) else {
+            return;
+        };
+        let Some(link) = &mut peer.link else { return };
+        link.writable |= event.is_writable();
+        if (event.is_readable() || event.is_error() || event.is_read_closed())
+            && let Err(ended) = link.check()
+        {
+            peer.end(server, &ended, &self.registry);
+            self.events.push(LinkEvent::Lost(server));
+        }
+    }
+
+    /// Takes what a task hands over.
+    pub fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Dialled {
+                server,
+                name,
+                stream,
+            } => self.dialled(server, name, stream),
+            // What waits for a peer that is not there grows old; raft and the forwarder send anew.
+            Arrival::NotReached(server) => {
+                if let Some(peer) = self.peers.get_mut(&server) {
+                    peer.forget();
+                }
+            }
+            Arrival::Accepted { hello, stream } => self.accepted(hello, stream),
+        }
     }
 
     /// From now on this node has another raft id: links are made anew.
-    pub fn rename(&self, id: u64) {
+    pub fn rename(&mut self, id: u64) {
         self.name.send_replace(id);
+        for (&server, peer) in &mut self.peers {
+            if peer.link.is_some() {
+                peer.end(server, &Ended::Renamed, &self.registry);
+                self.events.push(LinkEvent::Lost(server));
+            }
+        }
     }
 
-    /// The raft thread has handled a message of that many bytes.
-    pub fn handled(&self, bytes: usize) {
-        self.inbound.fetch_sub(bytes, Ordering::Relaxed);
+    fn dialled(&mut self, server: u64, name: u64, stream: std::net::TcpStream) {
+        let Some(peer) = self.peers.get_mut(&server) else {
+            return;
+        };
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        self.next_token += 1;
+        let token = self.next_token;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.registry.register(&mut stream, Token(token), interest);
+        if name != *self.name.borrow() || registered.is_err() {
+            if let Err(error) = registered {
+                tracing::warn!(peer = server, %error, "a link could not be used");
+            }
+            peer.lost.notify_one();
+            return;
+        }
+        peer.link = Some(Outgoing {
+            stream,
+            token,
+            writable: true,
+        });
+        self.events.push(LinkEvent::Up(server));
+    }
+
+    fn accepted(&mut self, hello: Hello, stream: std::net::TcpStream) {
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        self.next_token += 1;
+        let token = self.next_token;
+        if let Err(error) = self
+            .registry
+            .register(&mut stream, Token(token), Interest::READABLE)
+        {
+            // It is closed: the peer dials again.
+            tracing::warn!(peer = hello.from, %error, "a node's connection could not be used");
+            return;
+        }
+        self.current.insert(server_of(hello.from), token);
+        self.incoming.insert(token, Incoming::new(stream, hello));
+    }
+
+    fn end_incoming(&mut self, token: usize, error: &Ended) {
+        let Some(mut incoming) = self.incoming.remove(&token) else {
+            return;
+        };
+        // It is closed with this; what fails here would have failed there.
+        let _ = self.registry.deregister(&mut incoming.stream);
+        let server = server_of(incoming.hello.from);
+        tracing::debug!(peer = server, %error, "a node's connection ended");
+        if self.current.get(&server) == Some(&token) {
+            self.events.push(LinkEvent::Lost(server));
+        }
     }
 }
 
@@ -186,229 +364,27 @@ impl Drop for Transport {
     }
 }
 
-struct Dialer {
-    node: u64,
-    address: String,
-    hello: Hello,
-    names: watch::Receiver<u64>,
-    frames: mpsc::Receiver<Bytes>,
-    queued_bytes: Arc<AtomicUsize>,
-    events: Events,
-}
-
-impl Dialer {
-    async fn run(mut self) {
-        let mut backoff = BACKOFF_FIRST;
-        loop {
-            match self.connect().await {
-                Ok((reader, writer)) => {
-                    backoff = BACKOFF_FIRST;
-                    tracing::info!(peer = self.node, address = %self.address, "linked");
-                    (self.events)(LinkEvent::Up(self.node));
-                    let error = self.pump(reader, writer).await;
-                    tracing::info!(peer = self.node, %error, "link lost");
-                    (self.events)(LinkEvent::Lost(self.node));
-                }
-                Err(error) => {
-                    tracing::debug!(peer = self.node, address = %self.address, %error, "can't be reached")
-                }
-            }
-            // What waits for a peer that is not there grows old; raft and the forwarder send anew.
-            while let Ok(frame) = self.frames.try_recv() {
-                self.queued_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
-            }
-            sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MOST);
+impl Peer {
+    fn end(&mut self, server: u64, error: &Ended, registry: &Registry) {
+        if let Some(mut link) = self.link.take() {
+            // It is closed with this; what fails here would have failed there.
+            let _ = registry.deregister(&mut link.stream);
         }
+        tracing::info!(peer = server, %error, "link lost");
+        // Part of a frame may be gone already.
+        self.forget();
+        self.lost.notify_one();
     }
 
-    async fn connect(&mut self) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await??;
-        prepare(&stream)?;
-        let (reader, mut writer) = stream.into_split();
-        self.hello.from = *self.names.borrow_and_update();
-        let hello = frame::encode(&Frame::Hello(self.hello.clone()));
-        writer.write_all(&hello).await?;
-        Ok((reader, writer))
-    }
-
-    /// Writes until the connection ends; says how it ended.
-    async fn pump(&mut self, mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) -> io::Error {
-        let mut nothing = [0; 1];
-        let mut out = BytesMut::new();
-        loop {
-            let first = tokio::select! {
-                first = self.frames.recv() => first,
-                read = reader.read(&mut nothing) => return closed(read),
-                _ = self.names.changed() => return io::Error::other("this node has another name now"),
-            };
-            let Some(first) = first else {
-                return io::Error::other("stopping");
-            };
-            out.clear();
-            out.extend_from_slice(&first);
-            while out.len() < WRITE_BYTES
-                && let Ok(next) = self.frames.try_recv()
-            {
-                out.extend_from_slice(&next);
-            }
-            self.queued_bytes.fetch_sub(out.len(), Ordering::Relaxed);
-            tokio::select! {
-                written = writer.write_all(&out) => {
-                    if let Err(error) = written {
-                        return error;
-                    }
-                }
-                read = reader.read(&mut nothing) => return closed(read),
-            }
-        }
+    fn forget(&mut self) {
+        self.frames = BytesMut::new();
+        self.waiting = 0;
     }
 }
 
-fn closed(read: io::Result<usize>) -> io::Error {
-    match read {
-        Ok(0) => io::Error::from(io::ErrorKind::UnexpectedEof),
-        Ok(_) => io::Error::other("the peer answered where it must not"),
-        Err(error) => error,
-    }
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     // Without it a path that swallows packets would be noticed after minutes.
     rustix::net::sockopt::set_tcp_user_timeout(stream, SILENCE_MS)?;
     Ok(())
-}
-
-struct Acceptor {
-    identity: Identity,
-    known: Vec<u64>,
-    events: Events,
-    inbound: Arc<AtomicUsize>,
-    /// Number of the newest connection of each server: an older one that closes means nothing.
-    current: Mutex<BTreeMap<u64, u64>>,
-}
-
-async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, stop: CancellationToken) {
-    let mut number = 0;
-    loop {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                number += 1;
-                let acceptor = acceptor.clone();
-                let serve = async move {
-                    if let Err(error) = acceptor.serve(stream, number).await {
-                        tracing::debug!(%address, %error, "a node's connection ended");
-                    }
-                };
-                tokio::spawn(stop.clone().run_until_cancelled_owned(serve));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "can't accept a node's connection");
-                sleep(BACKOFF_MOST).await;
-            }
-        }
-    }
-}
-
-/// Why a node's connection ended.
-#[derive(Debug, thiserror::Error)]
-enum ServeError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    #[error("it sent no hello in time")]
-    Silent,
-    #[error("{0}")]
-    Stranger(String),
-    #[error("it sent a frame that does not belong here")]
-    Misplaced,
-}
-
-impl Acceptor {
-    async fn serve(&self, stream: TcpStream, number: u64) -> Result<(), ServeError> {
-        prepare(&stream)?;
-        let mut reader = BufReader::with_capacity(WRITE_BYTES, stream);
-        let hello = timeout(
-            HELLO_TIMEOUT,
-            read_frame(&mut reader, frame::HELLO_FRAME_BYTES),
-        );
-        let (first, _) = hello.await.map_err(|_| ServeError::Silent)??;
-        let hello =
-            check_hello(first, &self.identity, &self.known).map_err(ServeError::Stranger)?;
-        let server = server_of(hello.from);
-        self.current.lock().insert(server, number);
-        let result = self.read(&mut reader, &hello).await;
-        if self.current.lock().get(&server) == Some(&number) {
-            (self.events)(LinkEvent::Lost(server));
-        }
-        result
-    }
-
-    async fn read(
-        &self,
-        reader: &mut BufReader<TcpStream>,
-        hello: &Hello,
-    ) -> Result<(), ServeError> {
-        loop {
-            let (frame, bytes) = read_frame(reader, frame::FRAME_BYTES).await?;
-            let Frame::Peer(message) = frame else {
-                return Err(ServeError::Misplaced);
-            };
-            self.inbound.fetch_add(bytes, Ordering::Relaxed);
-            (self.events)(LinkEvent::Message {
-                from: hello.from,
-                boot: hello.boot,
-                message,
-                bytes,
-            });
-            while self.inbound.load(Ordering::Relaxed) > INBOUND_BYTES {
-                sleep(Duration::from_millis(1)).await;
-            }
-        }
-    }
-}
-
-/// Whether the caller is one of the others, and means us.
-pub fn check_hello(first: Frame, identity: &Identity, known: &[u64]) -> Result<Hello, String> {
-    let Frame::Hello(hello) = first else {
-        return Err("its first frame is no hello".to_owned());
-    };
-    let (from, own) = (server_of(hello.from), server_of(identity.node));
-    if hello.to != own {
-        return Err(format!(
-            "node {from} looks for node {}, this is {own}",
-            hello.to
-        ));
-    }
-    if hello.cluster != identity.cluster {
-        return Err(format!(
-            "node {from} belongs to ensemble {:?}",
-            hello.cluster
-        ));
-    }
-    if from == own || !known.contains(&from) {
-        return Err(format!("node {from} is not one of us"));
-    }
-    Ok(hello)
-}
-
-async fn read_frame(
-    reader: &mut BufReader<TcpStream>,
-    limit: usize,
-) -> Result<(Frame, usize), ServeError> {
-    let mut header = [0; HEADER_BYTES];
-    reader.read_exact(&mut header).await?;
-    let (length, crc) = frame::decode_header(header, limit)?;
-    // Grows as bytes arrive: a length alone must not make us hold so much.
-    let mut body = Vec::with_capacity(length.min(WRITE_BYTES));
-    (&mut *reader)
-        .take(length as u64)
-        .read_to_end(&mut body)
-        .await?;
-    if body.len() < length {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    Ok((frame::decode(crc, Bytes::from(body))?, length))
 }

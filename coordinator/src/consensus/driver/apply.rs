@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender};
 
-use super::{ApplyJob, Event, LogJob};
+use super::{ApplyJob, Event, Events, LogJob};
 use crate::consensus::applier::{Applier, Committed, Fatal};
 use crate::consensus::node::NodeInput;
 
@@ -14,7 +14,7 @@ pub fn run(
     mut applier: Box<dyn Applier>,
     jobs: &Receiver<ApplyJob>,
     log: &Sender<LogJob>,
-    events: &Sender<Event>,
+    events: &Events,
 ) -> Result<(), Fatal> {
     let mut held = None;
     while let Some(job) = held.take().or_else(|| jobs.recv().ok()) {
@@ -57,11 +57,7 @@ pub fn run(
     Ok(())
 }
 
-fn apply(
-    applier: &mut dyn Applier,
-    entries: Vec<Committed>,
-    events: &Sender<Event>,
-) -> Result<(), Fatal> {
+fn apply(applier: &mut dyn Applier, entries: Vec<Committed>, events: &Events) -> Result<(), Fatal> {
     let Some(last) = entries.last() else {
         return Ok(());
     };

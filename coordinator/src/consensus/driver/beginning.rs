@@ -16,7 +16,7 @@ use crate::consensus::founding::{Decision, Founding};
 use crate::consensus::handle::ReadIndexError;
 use crate::consensus::membership::{raft_id, server_of};
 use crate::consensus::node::{Node, Now, PeerMessage, Start};
-use crate::consensus::transport::LinkEvent;
+use crate::consensus::transport::{LinkEvent, Received};
 use crate::storage::identity::{Identity, Standing};
 use crate::storage::raft_log::{Position, Recovered};
 
@@ -144,30 +144,32 @@ impl RaftThread {
         Ok(())
     }
 
+    /// Hears of the others while this node is new.
+    pub(super) fn hear_before(&mut self, now: Now, received: &Received) {
+        if let Some(beginning) = &mut self.beginning {
+            beginning.heard(received.from, &received.message, now);
+        }
+    }
+
+    /// A link stands while this node is new: the peer is told.
+    pub(super) fn link_before(&mut self, link: LinkEvent) {
+        if let (Some(beginning), LinkEvent::Up(server)) = (&self.beginning, link) {
+            let life = beginning.own.life;
+            // If it is lost, the next one is not.
+            let _ = self
+                .links
+                .transport
+                .send(server, PeerMessage::Blank { life });
+        }
+    }
+
     /// Handles one event while this node is new; false when the thread has to end.
     pub(super) fn event_before(&mut self, now: Now, event: Event) -> bool {
         let Some(beginning) = &mut self.beginning else {
             return self.event(now, event);
         };
         match event {
-            Event::Link(LinkEvent::Message {
-                from,
-                message,
-                bytes,
-                ..
-            }) => {
-                self.links.transport.handled(bytes);
-                beginning.heard(from, &message, now);
-            }
-            Event::Link(LinkEvent::Up(server)) => {
-                let life = beginning.own.life;
-                // If it is lost, the next one is not.
-                let _ = self
-                    .links
-                    .transport
-                    .send(server, PeerMessage::Blank { life });
-            }
-            Event::Link(LinkEvent::Lost(_)) => {}
+            Event::Socket(arrival) => self.links.transport.arrived(arrival),
             Event::ChangeMembers(_, answer) => {
                 // The caller may have given up waiting.
                 let _ = answer.send(Err(ProposeError::NotLeader));

@@ -1,12 +1,12 @@
 //! The log thread: the only writer of the raft log. One record and one fdatasync for all that is queued.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use zweig_monitoring::Histogram;
 
-use super::{Event, LogJob};
+use super::{Event, Events, LogJob};
 use crate::consensus::applier::Fatal;
 use crate::consensus::pending::Pending;
 use crate::storage::raft_log::{Ballast, Disk, RaftLog, Space, free_bytes};
@@ -46,7 +46,7 @@ impl Watched {
 }
 
 /// Whom the log thread tells, and where it counts how long its syncs took.
-type Told<'a> = (&'a Sender<Event>, &'a Histogram);
+type Told<'a> = (&'a Events, &'a Histogram);
 
 /// Runs until the raft thread is gone.
 pub fn run<D: Disk>(
@@ -127,7 +127,7 @@ fn write<D: Disk>(
     Ok(())
 }
 
-fn notify(events: &Sender<Event>, event: Event) {
+fn notify(events: &Events, event: Event) {
     // Without a raft thread there is nobody to tell, and the job queue ends next.
     let _ = events.send(event);
 }

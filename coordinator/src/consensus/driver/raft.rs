@@ -1,28 +1,26 @@
 //! The raft thread: feeds the node, and carries out what it wants done.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use raft::eraftpb::Message;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
 use super::beginning::Beginning;
-use super::{ApplyJob, Event, LogJob};
+use super::inbox::{Inbox, Woken};
+use super::{ApplyJob, Event, Events, LogJob};
 use crate::consensus::applier::{Fatal, NotDone, Unanswered};
-use crate::consensus::bulk::{self, Arrived};
 use crate::consensus::checkpoints::Checkpoints;
 use crate::consensus::config::ConsensusConfig;
 use crate::consensus::handle::{ReadIndexError, Shared};
 use crate::consensus::membership::server_of;
-use crate::consensus::node::{Effects, Node, NodeInput, Now, PeerMessage};
+use crate::consensus::node::{Effects, Node, NodeInput, Now};
 use crate::consensus::status::Status;
-use crate::consensus::transport::{Identity, LinkEvent, Transport};
+use crate::consensus::transport::{Identity, Transport};
 use crate::spans::Spans;
 use crate::storage::raft_log::Space;
 
@@ -39,7 +37,7 @@ pub struct Links {
     pub identity: Identity,
     pub bulk_addresses: BTreeMap<u64, String>,
     pub aside: PathBuf,
-    pub events: Sender<Event>,
+    pub events: Events,
     /// Ends the bulk port's task.
     pub _stop_bulk: DropGuard,
 }
@@ -54,11 +52,11 @@ pub struct RaftThread {
     apply: Sender<ApplyJob>,
     pub(super) links: Links,
     pub(super) unanswered: Arc<dyn Unanswered>,
-    spans: Arc<Spans>,
+    pub(super) spans: Arc<Spans>,
     tick_length: Duration,
     readers: HashMap<u64, oneshot::Sender<Result<u64, ReadIndexError>>>,
     next_reader: u64,
-    checkpoints: Checkpoints,
+    pub(super) checkpoints: Checkpoints,
     stopping: Option<Stopping>,
     fatal: Option<Fatal>,
 }
@@ -98,23 +96,30 @@ impl RaftThread {
     /// Runs until told to stop, or until another thread fails.
     pub fn run(
         mut self,
-        queue: &Receiver<Event>,
+        mut inbox: Inbox,
         publish: &watch::Sender<Arc<Status>>,
     ) -> Result<(), Fatal> {
         let mut next_tick = crate::clock::now() + self.tick_length;
         let mut next_status = next_tick;
         loop {
-            let wait = next_tick.saturating_duration_since(crate::clock::now());
-            let mut event = match queue.recv_timeout(wait) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            let wait = match self.links.transport.is_behind() {
+                true => Duration::ZERO,
+                false => self.until_gathered(next_tick),
+            };
+            let woken = inbox
+                .wait(wait)
+                .map_err(|error| Fatal::new(format!("the sockets can't be asked: {error}")))?;
+            let mut event = match woken {
+                Woken::Event(event) => Some(event),
+                Woken::Other => None,
+                Woken::Disconnected => return Ok(()),
             };
             if event.is_some() {
                 // Whoever is about to hand over more does so first: one round carries more, and costs the same.
                 std::thread::yield_now();
             }
             let now = self.now();
+            self.receive(now, &inbox);
             let mut taken = 0;
             while let Some(some) = event.take() {
                 let goes_on = match self.beginning {
@@ -126,7 +131,7 @@ impl RaftThread {
                 }
                 taken += 1;
                 event = if taken < EVENTS_PER_ROUND {
-                    queue.try_recv().ok()
+                    inbox.next()
                 } else {
                     None
                 };
@@ -145,6 +150,19 @@ impl RaftThread {
             if self.is_over(instant) {
                 return Ok(());
             }
+        }
+    }
+
+    /// How long there is nothing to do by itself: until the next tick, or until a batch has gathered.
+    fn until_gathered(&self, next_tick: Instant) -> Duration {
+        let tick = next_tick.saturating_duration_since(crate::clock::now());
+        match self.node.gathers_until_ms() {
+            None => tick,
+            // What has waited for long waits for something else, such as room in the log.
+            Some(until_ms) => match until_ms.saturating_sub(self.now().ms) {
+                0 => tick,
+                ms => tick.min(Duration::from_millis(ms)),
+            },
         }
     }
 
@@ -195,7 +213,7 @@ impl RaftThread {
                 // The caller may have given up waiting.
                 let _ = answer.send(self.node.core_mut().propose_conf_change(&change));
             }
-            Event::Link(event) => self.link(now, event),
+            Event::Socket(arrival) => self.links.transport.arrived(arrival),
             Event::Arrived(arrived) => self.arrived(now, arrived),
             Event::Persisted(number) => self.node.handle(now, NodeInput::Persisted(number)),
             Event::Installed {
@@ -221,36 +239,7 @@ impl RaftThread {
         true
     }
 
-    fn link(&mut self, now: Now, event: LinkEvent) {
-        match event {
-            LinkEvent::Message {
-                from,
-                boot,
-                message,
-                bytes,
-            } => {
-                self.links.transport.handled(bytes);
-                if let PeerMessage::Forward(run) = &message
-                    && self.leads()
-                {
-                    self.spans.taken(run.term, &run.commands);
-                }
-                let said = NodeInput::Peer {
-                    from,
-                    boot,
-                    message,
-                };
-                self.node.handle(now, said);
-            }
-            LinkEvent::Up(node) => self.node.handle(now, NodeInput::LinkUp(node)),
-            LinkEvent::Lost(node) => {
-                self.node.handle(now, NodeInput::LinkLost(node));
-                self.node.handle(now, NodeInput::Unreachable(node));
-            }
-        }
-    }
-
-    fn leads(&self) -> bool {
+    pub(super) fn leads(&self) -> bool {
         self.node.core().is_leader()
     }
 
@@ -289,40 +278,7 @@ impl RaftThread {
         }
     }
 
-    /// A checkpoint lies aside: raft decides whether it is installed.
-    fn arrived(&mut self, now: Now, arrived: Arrived) {
-        // What came before must not be mistaken for what comes of this.
-        self.carry_out(now);
-        let Arrived {
-            from,
-            boot,
-            message,
-            folder,
-        } = arrived;
-        self.node.handle(
-            now,
-            NodeInput::Peer {
-                from,
-                boot,
-                message: PeerMessage::Raft(message),
-            },
-        );
-        let mut effects = self.node.effects(now);
-        match effects.install.take() {
-            Some(install) => {
-                let install = ApplyJob::Install { install, folder };
-                self.carry(now, effects);
-                self.to_apply(install);
-            }
-            None => {
-                self.carry(now, effects);
-                // Not wanted any more; a leftover goes at the next start.
-                let _ = fs::remove_dir_all(folder);
-            }
-        }
-    }
-
-    fn carry_out(&mut self, now: Now) {
+    pub(super) fn carry_out(&mut self, now: Now) {
         if self.node.wants_heard(now) {
             let heard = std::mem::take(&mut *self.shared.heard.lock());
             self.node.handle(now, NodeInput::Heard(heard));
@@ -342,7 +298,7 @@ impl RaftThread {
             .store(self.node.refuses(now), Ordering::Relaxed);
     }
 
-    fn carry(&mut self, now: Now, effects: Effects) {
+    pub(super) fn carry(&mut self, now: Now, effects: Effects) {
         assert!(
             effects.install.is_none(),
             "a checkpoint is installed only when one has arrived"
@@ -356,6 +312,7 @@ impl RaftThread {
                 self.node.handle(now, NodeInput::Unreachable(server_of(to)));
             }
         }
+        self.links.transport.flush();
         if !effects.persist.is_empty() {
             // A log thread that has ended has told so, or is about to.
             let _ = self.log.send(LogJob::Persist(effects.persist));
@@ -391,7 +348,7 @@ impl RaftThread {
         }
     }
 
-    fn to_apply(&self, job: ApplyJob) {
+    pub(super) fn to_apply(&self, job: ApplyJob) {
         // An apply thread that has ended has told so, or is about to.
         let _ = self.apply.send(job);
     }
@@ -400,51 +357,6 @@ impl RaftThread {
         if let Some(answer) = self.readers.remove(&reader) {
             // The reader may have given up.
             let _ = answer.send(index);
-        }
-    }
-
-    fn checkpoint_folder(&self, number: u64) -> PathBuf {
-        self.links.aside.join(format!("checkpoint-{number}"))
-    }
-
-    /// A transfer that still reads it fails, and begins again with a newer one.
-    fn remove_checkpoint(&self, number: Option<u64>) {
-        if let Some(number) = number {
-            // A leftover goes at the next start.
-            let _ = fs::remove_dir_all(self.checkpoint_folder(number));
-        }
-    }
-
-    fn send_checkpoint(&self, message: Message) {
-        let to = message.to;
-        let announced = self.checkpoints.announced_by(&message);
-        let folder = announced.map(|number| self.checkpoint_folder(number));
-        let (identity, events) = (self.links.identity.clone(), self.links.events.clone());
-        let address = self.links.bulk_addresses.get(&server_of(to)).cloned();
-        let transfer = move || {
-            let result = match (address, folder) {
-                (Some(address), Some(folder)) => {
-                    bulk::send(&identity, to, &address, message, &folder)
-                }
-                (None, _) => Err(std::io::Error::other("its address is not known")),
-                (_, None) => Err(std::io::Error::other(
-                    "a newer one took its place, or it was dropped",
-                )),
-            };
-            if let Err(error) = &result {
-                tracing::warn!(to, %error, "a checkpoint could not be sent");
-            }
-            let sent = NodeInput::SnapshotSent {
-                to,
-                done: result.is_ok(),
-            };
-            let _ = events.send(Event::Node(Box::new(sent)));
-        };
-        let name = format!("checkpoint-to-{to}");
-        if let Err(error) = std::thread::Builder::new().name(name).spawn(transfer) {
-            tracing::warn!(to, %error, "no thread to send a checkpoint");
-            let sent = NodeInput::SnapshotSent { to, done: false };
-            let _ = self.links.events.send(Event::Node(Box::new(sent)));
         }
     }
 

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::beginning::Beginning;
+use super::inbox::{self, Inbox};
 use super::raft::{Links, RaftThread};
-use super::{Event, Running, apply, identity, log, spawn};
+use super::{Event, Events, Running, apply, identity, log, spawn};
 use crate::consensus::applier::{Applier, Fatal, Unanswered};
 use crate::consensus::bulk;
 use crate::consensus::config::{ConsensusConfig, Listeners};
@@ -24,7 +25,7 @@ use crate::consensus::core::{Core, CoreConfig, Patience};
 use crate::consensus::handle::{Shared, StartError};
 use crate::consensus::membership::raft_id;
 use crate::consensus::node::{Node, NodeConfig, Now, Start};
-use crate::consensus::transport::{Events, Identity, Transport};
+use crate::consensus::transport::{Arrivals, Identity, Transport};
 use crate::session::report::{Heard, grace_ms};
 use crate::storage::identity::{Identity as OwnIdentity, Standing};
 use crate::storage::raft_log::{Ballast, Disk, RaftLog};
@@ -51,12 +52,19 @@ pub fn start(
     let (log, node) = open(config, &own, disk, applier.as_ref())?;
     let digest = applier.digest();
 
-    let (events, queue) = mpsc::channel();
+    let (events, inbox) = inbox::channel().map_err(io("the queue of events"))?;
     let (log_jobs, log_queue) = mpsc::channel();
     let (apply_jobs, apply_queue) = mpsc::channel();
     let (publish, status) = watch::channel(Arc::new(node.status()));
     let shared = Arc::new(shared(config));
-    let links = link(config, node_id, listeners, &aside, &events, runtime)?;
+    let links = link(
+        config,
+        node_id,
+        listeners,
+        &aside,
+        (&events, &inbox),
+        runtime,
+    )?;
     let watched = log::Watched {
         ballast: (config.watermark_bytes > 0)
             .then(|| Ballast::new(config.ballast_bytes, config.watermark_bytes)),
@@ -86,7 +94,7 @@ pub fn start(
     )?;
     let apply = move || apply::run(applier, &apply_queue, &apply_log, &apply_events);
     thread("apply", Box::new(apply))?;
-    thread("raft", Box::new(move || raft.run(&queue, &publish)))?;
+    thread("raft", Box::new(move || raft.run(inbox, &publish)))?;
     Ok(Running {
         events,
         shared,
@@ -145,7 +153,7 @@ fn link(
     node: u64,
     listeners: Listeners,
     aside: &std::path::Path,
-    events: &mpsc::Sender<Event>,
+    (events, inbox): (&Events, &Inbox),
     runtime: &Handle,
 ) -> Result<Links, StartError> {
     let identity = Identity {
@@ -163,12 +171,14 @@ fn link(
         .iter()
         .map(|(&id, m)| (id, m.bulk.clone()))
         .collect();
-    let link_events = events.clone();
-    let link_events: Events = Arc::new(move |event| {
+    let sockets = events.clone();
+    let arrivals: Arrivals = Arc::new(move |arrival| {
         // A raft thread that has ended stops the links next.
-        let _ = link_events.send(Event::Link(event));
+        let _ = sockets.send(Event::Socket(arrival));
     });
-    let transport = Transport::start(&identity, &quorum, listeners.quorum, &link_events, runtime)
+    let registry = inbox.registry().map_err(io("the queue of events"))?;
+    let links = (registry, arrivals);
+    let transport = Transport::start(&identity, &quorum, listeners.quorum, links, runtime)
         .map_err(io("the quorum port"))?;
     listeners
         .bulk
