@@ -8,6 +8,7 @@ use zweig_monitoring::trace::now;
 
 use super::flush::FlushedIndex;
 use super::published::Published;
+use super::together::Together;
 use crate::consensus::{
     Applier, CheckpointMark, Committed, CommittedData, Fatal, Feedback, LiveSession, Position,
     SessionUpdate,
@@ -42,6 +43,7 @@ impl PublishedApplier {
         let spans = self.published.spans();
         let begun = spans.is_on().then(now);
         let mut followed = Vec::new();
+        let _together = Together::begin();
         let mut shared = self.published.lock();
         let outcomes = match entry.data {
             CommittedData::Normal(data) => shared.state_mut().apply(entry.index, entry.term, &data),

@@ -34,6 +34,7 @@ pub mod published;
 pub mod queue;
 pub mod reads;
 mod sparing;
+pub mod together;
 mod waiters;
 
 #[cfg(test)]
@@ -60,6 +61,7 @@ use crate::state_machine::{Command, Op, OpError, Reply};
 use crate::tree::Zxid;
 use crate::watch::Event;
 use sparing::Sparing;
+use together::Together;
 
 pub use connection::{Connection, OpenError};
 pub use kind::RequestKind;
@@ -424,6 +426,7 @@ impl Driver {
 
 impl Inner {
     fn carry_out(&self, work: Work) {
+        let _together = Together::begin();
         match work {
             Work::Advance(core) => advance::advance(self, &core),
             Work::NotDone(requests, why) => {

@@ -1,8 +1,7 @@
-//! One client's socket: a reader that starts requests, and a writer that empties the outbox.
+//! One client's socket: its handshake, and a reader that starts requests; `writer` empties the outbox.
 //!
 //! The reader parses every frame that a read brought and starts them together; it stops reading
-//! while too many requests are unanswered. The writer puts everything that is ready into one write,
-//! and asks before each whether this node may still answer its clients.
+//! while too many requests are unanswered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,9 +23,10 @@ use zweig_proto::zk::{
 use super::dispatch::{self, Caller};
 use super::handshake::{self, Handshake};
 use super::outbox::{End, Item, Outbox};
-use super::{ClientInfo, Services, encode};
-use crate::clock;
+use super::writer::Writer;
+use super::{ClientInfo, Services};
 use crate::limits;
+use crate::request::together::Together;
 use crate::request::{Closed, Connection, ReplyTo, Request};
 use crate::tree::Zxid;
 
@@ -37,17 +37,14 @@ pub(crate) mod fuzz;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a client may take no byte at all of what is written before it counts as gone.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Room for one read.
 const READ_BYTES: usize = 16 << 10;
 
-/// Above this a write is not gathered further.
-const WRITE_BYTES: usize = 256 << 10;
-
 /// Why a connection ended; for the log.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error("closed by the client")]
     ByClient,
     #[error("closed by this node: {0}")]
@@ -132,7 +129,7 @@ pub async fn serve(
         outbox,
         info,
     });
-    let writing = tokio::spawn(write_all(Arc::clone(&shared), to_client));
+    let writing = tokio::spawn(Writer::new(Arc::clone(&shared), to_client).run());
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ended::Stopping,
         ended = read_all(&shared, from_client, buffer) => ended,
@@ -146,11 +143,11 @@ pub async fn serve(
 }
 
 /// What reader and writer share.
-struct Client {
+pub(super) struct Client {
     connection: Connection,
-    services: Arc<Services>,
-    outbox: Arc<Outbox>,
-    info: Arc<ClientInfo>,
+    pub(super) services: Arc<Services>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) info: Arc<ClientInfo>,
 }
 
 /// Keeps a connection in the list of `stat` and `cons`.
@@ -239,7 +236,7 @@ async fn start_all(
         let permit = match Arc::clone(room).try_acquire_many_owned(cost) {
             Ok(permit) => permit,
             Err(_) => {
-                client.connection.send(std::mem::take(&mut batch));
+                send(client, std::mem::take(&mut batch));
                 let permit = Arc::clone(room).acquire_many_owned(cost).await;
                 permit.expect("the semaphore is never closed")
             }
@@ -252,9 +249,14 @@ async fn start_all(
     if packets > 0 {
         client.services.metrics.received(packets);
         client.info.received.fetch_add(packets, Ordering::Relaxed);
-        client.connection.send(batch);
+        send(client, batch);
     }
     result
+}
+
+fn send(client: &Client, batch: Vec<(Request, ReplyTo)>) {
+    let _together = Together::begin();
+    client.connection.send(batch);
 }
 
 /// What a request takes of the connection's [`limits::PIPELINE_COST`].
@@ -348,75 +350,4 @@ fn authenticate(client: &Client, header: &RequestHeader, body: &mut Reader) -> G
     tracing::info!(peer = %client.info.peer, "an identity was not proved: closed");
     client.outbox.end(End::AuthFailed);
     Goes::NoFurther
-}
-
-async fn write_all(client: Arc<Client>, mut stream: OwnedWriteHalf) -> Ended {
-    let mut items = Vec::new();
-    let mut bytes = BytesMut::with_capacity(READ_BYTES);
-    loop {
-        let end = client.outbox.take(&mut items).await;
-        let mut queued = items.drain(..).peekable();
-        while queued.peek().is_some() {
-            let batch = queued.by_ref();
-            if let Err(ended) = write_some(&client, batch, &mut bytes, &mut stream).await {
-                return ended;
-            }
-        }
-        drop(queued);
-        if let Some(end) = end {
-            // The client reads what was written before it sees the end.
-            let _ = stream.shutdown().await;
-            return Ended::ByServer(end);
-        }
-    }
-}
-
-/// A slow client may take its time for all of it, but not to take nothing.
-async fn write_while_it_takes(stream: &mut OwnedWriteHalf, bytes: &[u8]) -> Result<(), Ended> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let written = tokio::time::timeout(WRITE_DEADLINE, stream.write(rest)).await;
-        let written = written.map_err(|_| Ended::WriteDeadline)??;
-        if written == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
-        }
-        rest = &rest[written..];
-    }
-    Ok(())
-}
-
-/// Encodes items until they fill one write, and writes them.
-async fn write_some(
-    client: &Client,
-    items: impl Iterator<Item = Item>,
-    bytes: &mut BytesMut,
-    stream: &mut OwnedWriteHalf,
-) -> Result<(), Ended> {
-    bytes.clear();
-    let now = clock::now();
-    let mut packets = 0;
-    let mut unanswerable = false;
-    for item in items {
-        if encode::put(&item, bytes).is_err() {
-            unanswerable = true;
-            break;
-        }
-        packets += 1;
-        if let Item::Reply { asked, .. } = item {
-            client.services.metrics.answered(asked, now);
-        }
-        if bytes.len() >= WRITE_BYTES {
-            break;
-        }
-    }
-    if !client.services.door.in_touch(now) {
-        return Err(Ended::ByServer(End::Server(Closed::OutOfTouch)));
-    }
-    write_while_it_takes(stream, bytes).await?;
-    client.services.metrics.sent(packets);
-    client.info.sent.fetch_add(packets, Ordering::Relaxed);
-    match unanswerable {
-        true => Err(Ended::NoAnswer),
-        false => Ok(()),
-    }
 }

@@ -1,11 +1,10 @@
 //! ZooKeeper's protocol on a socket.
 //!
-//! - [`connection`]: reads all frames that a read brought, starts them at once, and writes all
-//!   answers and events that are ready in one write.
+//! - [`connection`]: reads all frames that a read brought, and starts them at once.
 //! - `handshake`: the first frame.
 //! - `dispatch`: the registry: one row per operation, from a frame to a request.
 //! - `encode`: from an answer to bytes; `codes`: our errors as ZooKeeper's numbers, nowhere else.
-//! - `outbox`: what waits to be written.
+//! - `outbox`: what waits to be written; `writer`: writes all answers and events that are ready in one write.
 //! - [`four_letter`]: `ruok` and the like.
 //!
 //! Invariants: answers and events leave in the order in which they entered the outbox; before each
@@ -18,6 +17,7 @@ mod encode;
 pub mod four_letter;
 mod handshake;
 mod outbox;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! What waits to be written to one client: answers and events, in the order in which they arose.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use zweig_proto::zk::ErrorCode;
 use zweig_proto::zk::op::ClientInfo;
@@ -10,6 +10,7 @@ use zweig_proto::zk::op::ClientInfo;
 use super::dispatch::Shape;
 use crate::limits;
 use crate::metrics::Asked;
+use crate::request::together::{Deliver, deliver_later};
 use crate::request::{Answer, Closed, EventSink, Response};
 use crate::state_machine::{OpError, Reply};
 use crate::watch::Event;
@@ -28,7 +29,7 @@ pub enum Item {
         answer: Answer,
         /// The request, for those who count.
         asked: Asked,
-        /// Its place among the connection's requests; given back once this has been written.
+        /// Its place among the connection's requests; given back once this is on its way.
         _permit: OwnedSemaphorePermit,
     },
     /// A header alone, outside the order of requests: of a ping or of `auth`.
@@ -64,6 +65,8 @@ struct State {
     items: Vec<Item>,
     bytes: usize,
     end: Option<End>,
+    /// Somebody is going to deliver what is in it.
+    awaited: bool,
 }
 
 /// See the module.
@@ -71,6 +74,7 @@ struct State {
 pub struct Outbox {
     state: Mutex<State>,
     filled: Notify,
+    writer: OnceLock<Weak<dyn Deliver>>,
 }
 
 impl Item {
@@ -143,7 +147,30 @@ impl Outbox {
         } else {
             state.items.push(item);
         }
+        self.announce(state);
+    }
+
+    /// Who delivers what is in it; until that is known, it waits.
+    pub fn set_writer(&self, writer: Weak<dyn Deliver>) {
+        // It is set once, by the connection that made this.
+        let _ = self.writer.set(writer);
+    }
+
+    /// Sees to it that what is new is delivered.
+    fn announce(&self, mut state: MutexGuard<'_, State>) {
+        if state.awaited {
+            return;
+        }
+        state.awaited = deliver_later(|| self.writer.get()?.upgrade());
+        let awaited = state.awaited;
         drop(state);
+        if !awaited {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Leaves what is in it to the client's task.
+    pub fn wake(&self) {
         self.filled.notify_one();
     }
 
@@ -153,25 +180,21 @@ impl Outbox {
         if state.end.is_none() {
             state.end = Some(why);
         }
-        drop(state);
-        self.filled.notify_one();
+        self.announce(state);
     }
 
-    /// Waits for something to write; swaps it with `items`, which must be empty. The end comes with
-    /// the last items.
-    pub async fn take(&self, items: &mut Vec<Item>) -> Option<End> {
-        loop {
-            let filled = self.filled.notified();
-            {
-                let mut state = self.state.lock();
-                if !state.items.is_empty() || state.end.is_some() {
-                    std::mem::swap(&mut state.items, items);
-                    state.bytes = 0;
-                    return state.end;
-                }
-            }
-            filled.await;
-        }
+    /// Swaps what is to be written with `items`, which must be empty. The end comes with the last items.
+    pub fn take(&self, items: &mut Vec<Item>) -> Option<End> {
+        let mut state = self.state.lock();
+        std::mem::swap(&mut state.items, items);
+        state.bytes = 0;
+        state.awaited = false;
+        state.end
+    }
+
+    /// Waits until there may be something to take that nobody else delivers.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
     }
 }
 
