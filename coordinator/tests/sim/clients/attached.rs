@@ -94,6 +94,9 @@ impl Attached {
             Asked::Refused => {}
             Asked::Write(op) => {
                 witness.seen.writes += 1;
+                if op == Op::Sync && answer.result.is_err() {
+                    self.read_without_sync(number + 1);
+                }
                 witness
                     .orders
                     .told(self.hold, number, answer, &witness.truth);
@@ -121,6 +124,13 @@ impl Attached {
                 OpError::SessionExpired { .. } | OpError::SessionMoved { .. }
             ))
         )
+    }
+
+    /// The sync before that read was not done: the read may show what was.
+    fn read_without_sync(&mut self, number: u64) {
+        if let Some((_, Asked::Read(_, since_us))) = self.asked.get_mut(&number) {
+            *since_us = None;
+        }
     }
 
     /// The connection is gone: nobody will ever say what these came to.
