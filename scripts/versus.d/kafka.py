@@ -42,6 +42,7 @@ def _rows():
     yield "tools", Row("tools.produce", "`kafka-producer-perf-test`, 1 KiB records, `acks=all`", "MB/s", HIGHER)
     yield "tools", Row("tools.consume", "`kafka-consumer-perf-test`", "MB/s", HIGHER)
     yield "memory", Row("memory.idle", "memory of a broker, idle: RSS", "MiB", LOWER, Fraction(1, 20))
+    yield "start", Row("start.first", "all brokers' processes started, to the first acknowledged record", "ms", LOWER, Fraction(1, 20))
     yield "kill", Row("kill.gap", "partition without a leader after `kill -9` of its broker", "ms", LOWER, Fraction(1, 5))
 
 
@@ -105,6 +106,8 @@ class Peer:
             run.measure("end-to-end", lambda: self._end_to_end(run))
         if "tools" in wanted:
             run.measure("tools", lambda: self._tools(run))
+        if "start" in wanted:
+            run.measure("start", lambda: {"first": self._start(run)})
         if "kill" in wanted:
             run.measure("kill", lambda: {"gap": self._kill(run)})
 
@@ -138,6 +141,25 @@ class Peer:
         told = tool(self.jars, f"{PERF}.ConsumerPerformance", reading)
         read_mib = float(told.strip().splitlines()[-1].split(",")[3])
         return {"produce": mib * 1.048576, "consume": read_mib * 1.048576}
+
+    def _start(self, run):
+        """Milliseconds from the start of the first broker until a record is acknowledged by three of them."""
+        topic = f"start-{uuid.uuid4().hex[:6]}"
+        at = ["--bootstrap", run.servers.names]
+        subprocess.run([self.zweig, "topic", "create", topic, "--partitions", "1", "--replication-factor", "3", *at], capture_output=True, check=True)
+        for broker in run.servers.brokers:
+            broker.end()
+        start = time.monotonic()
+        for broker in run.servers.brokers:
+            broker.start()
+        send = [self.zweig, "produce", topic, "--quiet", *at]
+        while subprocess.run(send, input="first\n", text=True, capture_output=True, timeout=120).returncode != 0:
+            if time.monotonic() > start + 120:
+                raise RuntimeError("no record was taken for two minutes")
+        first = time.monotonic()
+        for broker in run.servers.brokers:
+            run.servers.wait_for(broker)
+        return (first - start) * 1000
 
     def _kill(self, run):
         """Longest time without an acknowledgement while the leader of the only partition is killed."""
