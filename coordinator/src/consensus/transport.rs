@@ -37,7 +37,7 @@ use socket::{Ended, Incoming, Outgoing};
 
 /// Bytes that wait for one peer.
 const QUEUE_BYTES: usize = 256 << 20;
-/// Frames that wait for one peer.
+/// Frames that wait for the connection to one peer.
 const QUEUE_FRAMES: usize = 8_192;
 /// One read takes at most so much.
 const READ_BYTES: usize = 128 << 10;
@@ -100,7 +100,7 @@ struct Peer {
     link: Option<Outgoing>,
     /// Frames that wait: for the system to take them, or for a connection that is being made.
     frames: BytesMut,
-    /// How many, since there was none.
+    /// How many wait for a connection.
     waiting: usize,
     /// Tells its dialer to begin again.
     lost: Arc<Notify>,
@@ -193,7 +193,7 @@ impl Transport {
         if peer.frames.len() > QUEUE_BYTES || peer.waiting > QUEUE_FRAMES {
             return false;
         }
-        peer.waiting += 1;
+        peer.waiting += usize::from(peer.link.is_none());
         frame::put(&Frame::Peer(message), &mut peer.frames);
         true
     }
@@ -205,8 +205,6 @@ impl Transport {
             if let Err(ended) = link.write(&mut peer.frames) {
                 peer.end(server, &ended, &self.registry);
                 self.events.push(LinkEvent::Lost(server));
-            } else if peer.frames.is_empty() {
-                peer.waiting = 0;
             }
         }
     }
@@ -320,6 +318,7 @@ impl Transport {
             peer.lost.notify_one();
             return;
         }
+        peer.waiting = 0;
         peer.link = Some(Outgoing {
             stream,
             token,

@@ -393,6 +393,9 @@ pub(crate) enum Work {
     Unknown(Vec<u64>),
 }
 
+/// Pieces of work of which the answers leave together.
+const WORK_TOGETHER: usize = 64;
+
 /// Does what others have left to be done. Ends with the front door.
 pub struct Driver {
     door: Weak<Inner>,
@@ -406,7 +409,15 @@ impl Driver {
             let Some(inner) = self.door.upgrade() else {
                 return;
             };
+            // What is for many clients is written by their own tasks.
+            let _together = Together::begin();
             inner.carry_out(work);
+            for _ in 0..WORK_TOGETHER {
+                match self.work.try_recv() {
+                    Ok(work) => inner.carry_out(work),
+                    Err(_) => break,
+                }
+            }
         }
     }
 

@@ -83,7 +83,7 @@ impl Layer {
             .expect("only a layer that ends with a commit is frozen")
     }
 
-    /// About how many bytes it takes to write it, or more.
+    /// About how many bytes it takes to write it.
     pub(super) fn size_bytes(&self) -> usize {
         self.bytes
     }

@@ -101,10 +101,11 @@ impl RaftThread {
     ) -> Result<(), Fatal> {
         let mut next_tick = crate::clock::now() + self.tick_length;
         let mut next_status = next_tick;
+        let mut carried = self.now();
         loop {
             let wait = match self.links.transport.is_behind() {
                 true => Duration::ZERO,
-                false => self.until_gathered(next_tick),
+                false => self.until_gathered(next_tick, carried),
             };
             let woken = inbox
                 .wait(wait)
@@ -143,6 +144,7 @@ impl RaftThread {
                 next_tick = (next_tick + self.tick_length).max(instant);
             }
             self.carry_out(now);
+            carried = now;
             if let Some(fatal) = self.fatal.take() {
                 return Err(fatal);
             }
@@ -153,16 +155,16 @@ impl RaftThread {
         }
     }
 
-    /// How long there is nothing to do by itself: until the next tick, or until a batch has gathered.
-    fn until_gathered(&self, next_tick: Instant) -> Duration {
+    /// How long there is nothing to do by itself: until the next tick, or until a batch has gathered that had not when
+    /// all was `carried` out.
+    fn until_gathered(&self, next_tick: Instant, carried: Now) -> Duration {
         let tick = next_tick.saturating_duration_since(crate::clock::now());
         match self.node.gathers_until_ms() {
-            None => tick,
-            // What has waited for long waits for something else, such as room in the log.
-            Some(until_ms) => match until_ms.saturating_sub(self.now().ms) {
-                0 => tick,
-                ms => tick.min(Duration::from_millis(ms)),
-            },
+            Some(until_ms) if until_ms > carried.ms => tick.min(Duration::from_millis(
+                until_ms.saturating_sub(self.now().ms),
+            )),
+            // What has gathered waits for something else, such as room in the log.
+            _ => tick,
         }
     }
 

@@ -133,6 +133,8 @@ impl Deliver for Writer {
         let left = match self.writing.try_lock() {
             // Somebody writes, and may have looked into the outbox before this was in it.
             None => true,
+            // Its client is slow: not everybody who has something for it is to find out how slow.
+            Some(writing) if writing.is_left() => true,
             Some(mut writing) => match writing.write(&self.client, &self.stream) {
                 Ok(_) => writing.is_left(),
                 Err(ended) => {
