@@ -84,9 +84,13 @@ fn a_change_of_members_is_remembered_as_soon_as_it_is_synced() {
             second: 1 + seed as u8 / 3,
             down_ms: 100,
         };
-        let plan = Plan::scripted(seed, 3, &[idle(4_000)]).with(1_000, two);
-        let run = keeps_the_promises(&plan);
-        assert_eq!((run.disks_lost, run.kills), (2, 2), "{two:?}: {run:?}");
+        // A disk is lost only in a moment in which raft can bear it, as not every one is.
+        let kills = (1_000..1_400).step_by(20).find_map(|at| {
+            let plan = Plan::scripted(seed, 3, &[idle(4_000)]).with(at, two);
+            let run = keeps_the_promises(&plan);
+            (run.disks_lost == 2).then_some(run.kills)
+        });
+        assert_eq!(kills, Some(2), "{two:?}");
     }
 }
 
