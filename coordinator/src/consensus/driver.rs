@@ -10,8 +10,9 @@
 //! is queued and makes it one record and one fdatasync; the apply thread takes whatever is committed. So
 //! batches form behind each of them while it is busy, and nobody waits for one.
 //!
-//! The event queue has no bound of its own. What feeds it has: commands by `commands_in_flight`, links by the
-//! bytes they may have outstanding, the other two threads by the work they were given.
+//! The event queue has no bound of its own. What feeds it has: commands by `commands_in_flight`, the other two threads
+//! by the work they were given. What other nodes say is in no queue: a round reads a bounded part of it (`transport`),
+//! and the rest waits in the sockets.
 //!
 //! Ticks that were missed are not made up for: a process that was paused must not see its whole absence as
 //! silence of the others.
