@@ -1,8 +1,9 @@
-//! Fail-over by cause: who stands for election, and when, after the leader's process is gone.
+//! Fail-over by cause: who stands for election, and when, after the leader's process is gone, or this node has started.
 //!
 //! A follower whose connection to the leader's process closed campaigns after its rank × 15 ms, the rank being
 //! its place behind the old leader in the ring of voters, so that two don't split the vote; and again every
-//! 50 ms while no leader is known. Pre-vote makes a false alarm harmless: who still hears the leader refuses.
+//! 50 ms while no leader is known. A node that starts knows of none, and does the same. Pre-vote makes a false alarm
+//! harmless: who still hears the leader refuses.
 
 /// Between two ranks, milliseconds.
 const STAGGER_MS: u64 = 15;
@@ -26,7 +27,7 @@ impl FailOver {
         }
     }
 
-    /// The link to `leader` is lost.
+    /// The link to `leader` is lost; `INVALID_ID`: none is known.
     pub fn begin(&mut self, voters: &[u64], leader: u64, node: u64) {
         let after = voters
             .iter()

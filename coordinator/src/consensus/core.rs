@@ -165,7 +165,7 @@ impl Core {
                 let index = index.min(self.raw.raft.raft_log.applied());
                 self.raw.mut_store().compact(index);
             }
-            Input::Founded => {
+            Input::Started => {
                 self.fail_over
                     .begin(&self.voters(), INVALID_ID, self.config.node);
             }

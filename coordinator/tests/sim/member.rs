@@ -10,7 +10,7 @@ pub mod raft_side;
 use prost011::Message as _;
 use raft::eraftpb::ConfState;
 use zweig_coordinator::consensus::Position;
-use zweig_coordinator::consensus::core::{Core, CoreConfig, Patience};
+use zweig_coordinator::consensus::core::{Core, CoreConfig, Input, Patience};
 use zweig_coordinator::consensus::membership::raft_id;
 use zweig_coordinator::consensus::node::{Node, NodeConfig, NodeInput, Now, Start};
 use zweig_coordinator::mutants::{self, Mutant};
@@ -170,7 +170,8 @@ impl Member {
             None if self.incarnation > 0 => ConfState::default(),
             None => ConfState::from(((1..=env.size).collect::<Vec<u64>>(), vec![])),
         };
-        let core = Core::new(self.core_config(env), recovered, conf_state, applied).unwrap();
+        let mut core = Core::new(self.core_config(env), recovered, conf_state, applied).unwrap();
+        core.handle(Input::Started);
         let node = self.node(env, core, &apply, applied);
         let birth = Birth {
             node: self.id,

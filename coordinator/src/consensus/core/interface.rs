@@ -62,8 +62,8 @@ pub enum Input {
     },
     /// Entries up to this index are no longer needed.
     Compact(u64),
-    /// The ensemble begins: nobody leads yet, so there is nothing to wait for.
-    Founded,
+    /// This node has started: if nobody leads, there is nothing to wait for; if somebody does, who hears it refuses.
+    Started,
     /// Hands leadership over.
     Transfer(u64),
 }

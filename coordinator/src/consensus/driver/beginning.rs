@@ -130,7 +130,7 @@ impl RaftThread {
             first_conf_state(&own),
             Position::default(),
         )?;
-        core.handle(Input::Founded);
+        core.handle(Input::Started);
         let start = Start {
             term: 0,
             digest,

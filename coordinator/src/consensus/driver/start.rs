@@ -21,7 +21,7 @@ use super::{Event, Events, Running, apply, identity, log, spawn};
 use crate::consensus::applier::{Applier, Fatal, Unanswered};
 use crate::consensus::bulk;
 use crate::consensus::config::{ConsensusConfig, Listeners};
-use crate::consensus::core::{Core, CoreConfig, Patience};
+use crate::consensus::core::{Core, CoreConfig, Input, Patience};
 use crate::consensus::handle::{Shared, StartError};
 use crate::consensus::membership::raft_id;
 use crate::consensus::node::{Node, NodeConfig, Now, Start};
@@ -120,7 +120,8 @@ fn open<D: Disk>(
         None => first_conf_state(own),
     };
     let id = raft_id(own.server, own.incarnation);
-    let core = Core::new(core_config(config, id), recovered, conf_state, applied)?;
+    let mut core = Core::new(core_config(config, id), recovered, conf_state, applied)?;
+    core.handle(Input::Started);
     let now = Now {
         ms: 0,
         wall_ms: crate::clock::wall_clock_ms(),
