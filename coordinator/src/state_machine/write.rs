@@ -72,7 +72,7 @@ impl<'a, S: Store> Draft<'a, S> {
             .zip(self.parent_acls)
             .map(|(mutation, parent_acl)| Change::of(mutation, zxid, parent_acl))
             .collect();
-        self.store.push_history(Transaction {
+        self.store.push_history(&Transaction {
             zxid,
             time_ms,
             session: self.session,

@@ -1,18 +1,115 @@
-//! How much of the past is kept: spans of transactions, cut from the old end by age and size.
+//! How the past is kept: transactions in runs, which are stored as one value each, and runs in spans, which are cut
+//! from the old end by age and size.
 //!
-//! Pure; `state` stores what comes out of it in the same batch as the transactions themselves. Cutting
-//! goes by whole spans, so a little more is kept than the bounds say, never less.
+//! Pure; `state` stores what comes out of it in one batch. A transaction is written as bytes where it is applied, so that no
+//! znode lives on for the history's sake, and a database does not handle each for itself. Cutting goes by whole spans, so a
+//! little more is kept than the bounds say, never less. A span begins and ends with a run.
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use super::HistoryBounds;
+use bytes::Bytes;
+
+use super::keys::history as stored;
 use super::keys::meta::Span;
+use super::{HistoryBounds, StoreError};
 use crate::tree::{Transaction, Zxid};
 
+/// A run takes no further transaction when it has so many bytes.
+const RUN_BYTES: usize = 32 << 10;
 /// A span is closed when it holds this many bytes ...
 const SPAN_BYTES: u64 = 1 << 20;
 /// ... or covers this much time, milliseconds.
 const SPAN_MS: i64 = 10_000;
+
+/// Transactions that are stored together.
+#[derive(Debug)]
+pub struct Run {
+    first: Zxid,
+    last: Zxid,
+    /// Of the last one.
+    time_ms: i64,
+    /// Of all images, as [`Transaction::size_bytes`] counts them.
+    image_bytes: u64,
+    value: Vec<u8>,
+}
+
+impl Run {
+    /// With its first transaction; `capacity` is about how many bytes will come.
+    fn begin(transaction: &Transaction, capacity: usize) -> Run {
+        let mut value = Vec::with_capacity(capacity);
+        stored::begin(&mut value);
+        let mut run = Run {
+            first: transaction.zxid,
+            last: transaction.zxid,
+            time_ms: transaction.time_ms,
+            image_bytes: 0,
+            value,
+        };
+        run.add(transaction);
+        run
+    }
+
+    fn add(&mut self, transaction: &Transaction) {
+        stored::put(transaction, &mut self.value);
+        self.last = transaction.zxid;
+        self.time_ms = transaction.time_ms;
+        self.image_bytes += transaction.size_bytes() as u64;
+    }
+
+    /// Its first transaction.
+    pub fn first(&self) -> Zxid {
+        self.first
+    }
+
+    /// Its last transaction.
+    pub fn last(&self) -> Zxid {
+        self.last
+    }
+
+    /// As it is stored.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// Its transactions, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: never of what was just written.
+    pub fn transactions(&self) -> Result<Vec<Transaction>, StoreError> {
+        let value = Bytes::copy_from_slice(&self.value);
+        decode(&stored::key(self.first), value)
+    }
+}
+
+/// Adds a transaction to the last of `runs`, or begins another; tells how many bytes more there are.
+pub fn push(runs: &mut Vec<Run>, transaction: &Transaction) -> usize {
+    match runs.last_mut() {
+        Some(run) if run.value.len() < RUN_BYTES => {
+            let before = run.value.len();
+            run.add(transaction);
+            run.value.len() - before
+        }
+        // Where one was filled another will be.
+        other => {
+            let capacity = other.map_or(0, |_| RUN_BYTES + RUN_BYTES / 16);
+            let run = Run::begin(transaction, capacity);
+            let bytes = run.value.len();
+            runs.push(run);
+            bytes
+        }
+    }
+}
+
+/// The transactions of a stored run.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn decode(key: &[u8], value: Bytes) -> Result<Vec<Transaction>, StoreError> {
+    let damaged = |source| StoreError::Damaged {
+        what: "history",
+        source,
+    };
+    stored::decode(Bytes::copy_from_slice(key), value).map_err(damaged)
+}
 
 /// The spans of the history, oldest first.
 #[derive(Debug)]
@@ -26,7 +123,7 @@ pub struct Spans {
 #[derive(Debug)]
 struct OpenSpan {
     span: Span,
-    /// When its first transaction of this run was, to close it in time.
+    /// When it began, or this process did, to close it in time.
     since_ms: i64,
 }
 
@@ -65,13 +162,13 @@ impl Spans {
         self.floor
     }
 
-    /// Takes in the transactions of a batch, and cuts what is too much now.
-    pub fn take_in(&mut self, transactions: &[Arc<Transaction>]) -> Step {
+    /// Takes in the runs of a batch, and cuts what is too much now.
+    pub fn take_in(&mut self, runs: &[Run]) -> Step {
         let mut step = Step::default();
-        for transaction in transactions {
-            self.add(transaction, &mut step);
+        for run in runs {
+            self.add(run, &mut step);
         }
-        let Some(newest) = transactions.last() else {
+        let Some(newest) = runs.last() else {
             return step;
         };
         let oldest_ms = newest.time_ms.saturating_sub(self.bounds.max_age_ms);
@@ -90,17 +187,19 @@ impl Spans {
         step
     }
 
-    fn add(&mut self, transaction: &Transaction, step: &mut Step) {
-        let (zxid, time_ms, bytes) = (
-            transaction.zxid,
-            transaction.time_ms,
-            transaction.size_bytes() as u64,
-        );
+    fn add(&mut self, run: &Run, step: &mut Step) {
+        let &Run {
+            first,
+            last,
+            time_ms,
+            image_bytes: bytes,
+            ..
+        } = run;
         self.bytes += bytes;
         match self.spans.back_mut() {
             Some(open) if open.span.bytes < SPAN_BYTES && time_ms - open.since_ms < SPAN_MS => {
                 open.span = Span {
-                    last: zxid,
+                    last,
                     time_ms,
                     bytes: open.span.bytes + bytes,
                     ..open.span
@@ -108,8 +207,8 @@ impl Spans {
             }
             _ => {
                 let span = Span {
-                    first: zxid,
-                    last: zxid,
+                    first,
+                    last,
                     time_ms,
                     bytes,
                 };
@@ -136,14 +235,39 @@ mod tests {
     /// Of a transaction without mutations.
     const EMPTY: u64 = 33;
 
-    fn transaction(zxid: i64, time_ms: i64) -> Arc<Transaction> {
-        Arc::new(Transaction {
+    fn transaction(zxid: i64, time_ms: i64) -> Transaction {
+        Transaction {
             zxid: Zxid(zxid),
             time_ms,
             session: crate::session::SessionId(1),
             cause: crate::tree::Cause::Asked,
             mutations: Vec::new(),
-        })
+        }
+    }
+
+    fn run(zxid: i64, time_ms: i64) -> Run {
+        Run::begin(&transaction(zxid, time_ms), 0)
+    }
+
+    #[test]
+    fn a_run_ends_where_it_is_large_and_is_read_back() {
+        let mut runs = Vec::new();
+        let zxids: Vec<i64> = (1..=2_000).collect();
+        let bytes: usize = zxids
+            .iter()
+            .map(|&zxid| push(&mut runs, &transaction(zxid, zxid)))
+            .sum();
+        assert_eq!(
+            bytes,
+            runs.iter().map(|run| run.value().len()).sum::<usize>()
+        );
+        assert!(runs.len() > 1 && runs.iter().all(|run| run.value().len() < RUN_BYTES + 64));
+        assert!(
+            runs.windows(2)
+                .all(|two| two[0].last().next() == two[1].first())
+        );
+        let read = runs.iter().flat_map(|run| run.transactions().unwrap());
+        assert_eq!(read.map(|each| each.zxid.0).collect::<Vec<_>>(), zxids);
     }
 
     fn spans(max_age_ms: i64, max_bytes: u64) -> Spans {
@@ -160,11 +284,7 @@ mod tests {
     #[test]
     fn transactions_gather_in_spans() {
         let mut spans = spans(1_000_000, 1_000_000);
-        let step = spans.take_in(&[
-            transaction(3, 0),
-            transaction(5, 100),
-            transaction(6, SPAN_MS),
-        ]);
+        let step = spans.take_in(&[run(3, 0), run(5, 100), run(6, SPAN_MS)]);
         let expected = [
             Span {
                 first: Zxid(3),
@@ -180,7 +300,7 @@ mod tests {
             },
         ];
         assert_eq!((step.changed.as_slice(), step.floor), (&expected[..], None));
-        let step = spans.take_in(&[transaction(7, SPAN_MS + 1)]);
+        let step = spans.take_in(&[run(7, SPAN_MS + 1)]);
         assert_eq!(
             step.changed,
             [Span {
@@ -195,12 +315,8 @@ mod tests {
     #[test]
     fn the_old_end_is_cut_by_age() {
         let mut spans = spans(60_000, 1_000_000);
-        spans.take_in(&[
-            transaction(1, 0),
-            transaction(2, 20_000),
-            transaction(3, 40_000),
-        ]);
-        let step = spans.take_in(&[transaction(9, 80_001)]);
+        spans.take_in(&[run(1, 0), run(2, 20_000), run(3, 40_000)]);
+        let step = spans.take_in(&[run(9, 80_001)]);
         assert_eq!(
             (step.cut.as_slice(), step.floor),
             (&[Zxid(1), Zxid(2)][..], Some(Zxid(2)))
@@ -211,11 +327,7 @@ mod tests {
     #[test]
     fn the_old_end_is_cut_by_size() {
         let mut spans = spans(i64::MAX, 2 * EMPTY + 2);
-        let step = spans.take_in(&[
-            transaction(1, 0),
-            transaction(2, 20_000),
-            transaction(3, 40_000),
-        ]);
+        let step = spans.take_in(&[run(1, 0), run(2, 20_000), run(3, 40_000)]);
         assert_eq!(
             (step.cut.as_slice(), step.floor),
             (&[Zxid(1)][..], Some(Zxid(1)))
@@ -243,7 +355,7 @@ mod tests {
             Zxid(3),
             stored,
         );
-        let step = spans.take_in(&[transaction(9, 50_000)]);
+        let step = spans.take_in(&[run(9, 50_000)]);
         assert_eq!(
             (step.cut.as_slice(), step.floor),
             (&[Zxid(4)][..], Some(Zxid(8)))

@@ -59,10 +59,11 @@ impl MemoryStore {
         for (id, state) in layer.sessions() {
             self.put_session(id, state.cloned());
         }
-        for transaction in layer.history() {
-            self.history_bytes += transaction.size_bytes() as u64;
-            self.history.push_back(Arc::clone(transaction));
-            self.trim_history(transaction.time_ms);
+        for run in layer.history() {
+            let transactions = run.transactions();
+            for transaction in transactions.expect("what was just written can be read") {
+                self.push_history(&transaction);
+            }
         }
         self.meta = Some(layer.meta().clone());
     }
@@ -180,11 +181,10 @@ impl Store for MemoryStore {
         };
     }
 
-    fn push_history(&mut self, transaction: Transaction) {
-        let now_ms = transaction.time_ms;
+    fn push_history(&mut self, transaction: &Transaction) {
         self.history_bytes += transaction.size_bytes() as u64;
-        self.history.push_back(Arc::new(transaction));
-        self.trim_history(now_ms);
+        self.history.push_back(Arc::new(transaction.clone()));
+        self.trim_history(transaction.time_ms);
     }
 
     fn commit(&mut self, meta: Meta) {

@@ -199,7 +199,7 @@ pub trait Store {
     fn put_session(&mut self, id: SessionId, state: Option<SessionState>);
 
     /// Adds to the history; zxids grow.
-    fn push_history(&mut self, transaction: Transaction);
+    fn push_history(&mut self, transaction: &Transaction);
 
     /// Ends an entry: what was written since the last commit leads to these numbers.
     fn commit(&mut self, meta: Meta);

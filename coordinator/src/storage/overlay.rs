@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::history::{self, Run};
 use super::{Database, HistoryError, Meta, Store, StoreError};
 use crate::mutants::{self, Mutant};
 use crate::session::{SessionId, SessionState};
@@ -30,7 +31,7 @@ pub struct Layer {
     children: HashMap<Arc<str>, Presence>,
     ephemerals: HashMap<SessionId, Presence>,
     sessions: HashMap<SessionId, Option<SessionState>>,
-    history: Vec<Arc<Transaction>>,
+    history: Vec<Run>,
     meta: Option<Meta>,
     bytes: usize,
 }
@@ -71,8 +72,8 @@ impl Layer {
             .map(|(id, state)| (*id, state.as_ref()))
     }
 
-    /// Transactions, in order.
-    pub(super) fn history(&self) -> &[Arc<Transaction>] {
+    /// Transactions in runs, in order.
+    pub(super) fn history(&self) -> &[Run] {
         &self.history
     }
 
@@ -287,14 +288,15 @@ impl Store for OverlayStore {
         // A frozen layer may be in the database already.
         let first = layers()
             .find_map(|layer| layer.history.first())
-            .map_or(i64::MAX, |first| first.zxid.0);
+            .map_or(i64::MAX, |run| run.first().0);
         let mut transactions = self.db.history(after, Zxid(first - 1), max)?;
-        for layer in layers() {
-            let start = layer
-                .history
-                .partition_point(|transaction| transaction.zxid <= after);
-            let missing = max - transactions.len();
-            transactions.extend(layer.history[start..].iter().take(missing).cloned());
+        for run in layers().flat_map(|layer| &layer.history) {
+            if transactions.len() < max && run.last() > after {
+                let missing = max - transactions.len();
+                let run = run.transactions()?.into_iter();
+                let wanted = run.filter(|transaction| transaction.zxid > after);
+                transactions.extend(wanted.take(missing).map(Arc::new));
+            }
         }
         Ok(transactions)
     }
@@ -331,9 +333,8 @@ impl Store for OverlayStore {
         self.present.sessions.insert(id, state);
     }
 
-    fn push_history(&mut self, transaction: Transaction) {
-        self.present.bytes += transaction.size_bytes();
-        self.present.history.push(Arc::new(transaction));
+    fn push_history(&mut self, transaction: &Transaction) {
+        self.present.bytes += history::push(&mut self.present.history, transaction);
     }
 
     fn commit(&mut self, meta: Meta) {

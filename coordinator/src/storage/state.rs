@@ -20,8 +20,8 @@ use rocksdb::{
 
 use super::checkpoint::{self, CheckpointError};
 use super::database::{Database, Sessions};
-use super::history::Spans;
-use super::keys::{child, ephemeral, history, meta, node, session};
+use super::history::{self, Spans};
+use super::keys::{self, child, ephemeral, meta, node, session};
 use super::overlay::Layer;
 use super::{HistoryBounds, HistoryError, Meta, StoreError};
 use crate::octets::DecodeError;
@@ -134,11 +134,8 @@ impl StateDb {
 
     fn put_history(&self, batch: &mut WriteBatch, layer: &Layer) {
         let (records, numbers) = (family(&self.db, HISTORY), family(&self.db, META));
-        let mut value = Vec::new();
-        for transaction in layer.history() {
-            value.clear();
-            history::put(transaction, &mut value);
-            batch.put_cf(records, history::key(transaction.zxid), &value);
+        for run in layer.history() {
+            batch.put_cf(records, keys::history::key(run.first()), run.value());
         }
         let step = self.history.lock().take_in(layer.history());
         for span in &step.changed {
@@ -148,7 +145,8 @@ impl StateDb {
             batch.delete_cf(numbers, meta::span_key(*first));
         }
         if let Some(floor) = step.floor {
-            batch.delete_range_cf(records, history::key(Zxid(0)), history::key(floor.next()));
+            let (from, to) = (Zxid(0), floor.next());
+            batch.delete_range_cf(records, keys::history::key(from), keys::history::key(to));
             batch.put_cf(numbers, meta::HISTORY_FLOOR, meta::encode_floor(floor));
         }
     }
@@ -281,18 +279,25 @@ impl Database for StateDb {
         max: usize,
     ) -> Result<Vec<Arc<Transaction>>, HistoryError> {
         let read = || -> Result<Vec<Arc<Transaction>>, StoreError> {
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(history::key(after.next()));
-            options.set_iterate_upper_bound(history::key(until.next()));
-            let items =
-                self.db
-                    .iterator_cf_opt(family(&self.db, HISTORY), options, IteratorMode::Start);
-            let mut transactions = Vec::new();
-            for item in items.take(max) {
-                let (key, value) = item.map_err(failed("read history"))?;
-                let transaction = history::decode(Bytes::from(key), Bytes::from(value));
-                transactions.push(Arc::new(transaction.map_err(damaged("history"))?));
+            let mut runs = self.db.raw_iterator_cf(family(&self.db, HISTORY));
+            // The run that `after` stands in, or in front of.
+            runs.seek_for_prev(keys::history::key(after.next()));
+            if !runs.valid() {
+                runs.seek_to_first();
             }
+            let mut transactions = Vec::new();
+            while let Some((key, value)) = runs.item() {
+                for transaction in history::decode(key, Bytes::copy_from_slice(value))? {
+                    if transaction.zxid > until || transactions.len() == max {
+                        return Ok(transactions);
+                    }
+                    if transaction.zxid > after {
+                        transactions.push(Arc::new(transaction));
+                    }
+                }
+                runs.next();
+            }
+            runs.status().map_err(failed("read history"))?;
             Ok(transactions)
         };
         let transactions = if after < until { read()? } else { Vec::new() };

@@ -69,6 +69,11 @@ impl Acl {
         Arc::clone(&OPEN)
     }
 
+    /// Whether a list is [`Acl::open`].
+    pub fn is_open(list: &AclList) -> bool {
+        Arc::ptr_eq(list, &OPEN) || *list == *OPEN
+    }
+
     /// Bytes of its scheme and id.
     pub fn size_bytes(&self) -> usize {
         self.id.size_bytes()

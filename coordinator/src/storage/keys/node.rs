@@ -36,7 +36,7 @@ pub fn encode(node: &Node, out: &mut Vec<u8>) {
     out.put_i64(node.ephemeral_owner.0);
     out.put_i32(node.children.creates);
     out.put_i32(node.children.count);
-    if node.acl == Acl::open() {
+    if Acl::is_open(&node.acl) {
         out.put_u8(ACL_OPEN);
     } else {
         out.put_u8(ACL_LIST);
