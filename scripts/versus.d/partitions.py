@@ -1,6 +1,7 @@
 """Topics and leaders, by Kafka's protocol: of either side's brokers, asked by `zweig topic`."""
 
 import json
+import os
 import subprocess
 import time
 
@@ -11,26 +12,40 @@ PATIENCE = 300
 
 
 def make_many(zweig, cluster, topics, partitions):
-    """Seconds until so many partitions are there, with all replicas in sync."""
+    """Seconds until so many partitions have a leader, and a folder on every broker.
+
+    The folders, because Kafka's controller names leaders, and all replicas in sync, long before the brokers have made them.
+    """
     start = time.monotonic()
     names = [f"many-{number}" for number in range(topics)]
     for name in names:
         # Whoever is too slow to answer in time has not refused.
         _topic(zweig, cluster, ["create", name, "--partitions", str(partitions), "--replication-factor", "3", "--if-not-exists"])
+    for broker in cluster.brokers:
+        data = broker.folder / "data"
+        wait_until(f"all partitions are in {data}", lambda: _made(data) == topics * partitions, PATIENCE)
     for name in names:
-        wait_until(f"{name} is in sync", lambda: _in_sync(zweig, cluster, name, partitions), PATIENCE, pause=0.2)
+        wait_until(f"{name} has leaders", lambda: _led(zweig, cluster, name, partitions), PATIENCE)
     return time.monotonic() - start
 
 
 def leader(zweig, cluster, prefix):
-    """The broker that leads the first partition of the topic whose name begins so."""
-    listed = _topic(zweig, cluster, ["list"], check=True)
-    topic = next(name for name in json.loads(listed) if name.startswith(prefix))
-    told = _topic(zweig, cluster, ["describe", topic], check=True)
-    return cluster.brokers[json.loads(told)["partitions"][0]["leader"] - 1]
+    """The broker that leads the first partition of the topic whose name begins so, once there is one."""
+
+    def number():
+        listed = _topic(zweig, cluster, ["list"]) or "[]"
+        topic = next((name for name in json.loads(listed) if name.startswith(prefix)), None)
+        told = topic and _topic(zweig, cluster, ["describe", topic])
+        return told and json.loads(told)["partitions"][0]["leader"]
+
+    return cluster.brokers[wait_until(f"{prefix} has a leader", lambda: max(number() or 0, 0)) - 1]
 
 
-def _in_sync(zweig, cluster, topic, partitions):
+def _made(data):
+    return sum(name.startswith("many-") for name in os.listdir(data))
+
+
+def _led(zweig, cluster, topic, partitions):
     told = _topic(zweig, cluster, ["describe", topic])
     if not told:
         return False
@@ -38,6 +53,6 @@ def _in_sync(zweig, cluster, topic, partitions):
     return len(known) == partitions and all(each["leader"] > 0 and len(each["isr"]) == 3 for each in known)
 
 
-def _topic(zweig, cluster, arguments, check=False):
+def _topic(zweig, cluster, arguments):
     command = [zweig, "--output", "json", "topic", *arguments, "--bootstrap", cluster.names]
-    return subprocess.run(command, capture_output=True, text=True, check=check, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
