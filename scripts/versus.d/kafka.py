@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clusters import KAFKA_JVM, Kafka, ZweigCluster, tool
 from partitions import leader, make_many
-from machine import memory_mib
+from machine import memory_mib, room_for
 from table import HIGHER, LOWER, Row
 
 # Name, title, arguments of the load; target of the rate.
@@ -133,6 +133,7 @@ class Peer:
             run.measure("kill", lambda: {"gap": self._kill(run, 30)})
 
     def _many(self, run, wanted):
+        room_for(MANY_TOPICS * MANY_PARTITIONS)
         made = make_many(self.zweig, run.servers, MANY_TOPICS, MANY_PARTITIONS)
         if "memory-many" in wanted:
             time.sleep(10)
