@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from clusters import KAFKA_JVM, Kafka, ZweigCluster, tool
-from partitions import leader, make_many
+from partitions import first_record, leader, make_many
 from machine import memory_mib, room_for
 from table import HIGHER, LOWER, Row
 
@@ -72,9 +72,9 @@ class Peer:
     def __init__(self, jars, zweig, quick):
         self.jars, self.zweig = Path(jars), zweig
         self.seconds = 3 if quick else 8
-        self.records = 100_000 if quick else 400_000
+        self.records = 100_000 if quick else 300_000
         # Three JVMs on two processors are still compiling after a minute of load.
-        self.warm_up = {True: 15, False: 3} if quick else {True: 90, False: 5}
+        self.warm_up = {True: 15, False: 3} if quick else {True: 75, False: 5}
         (jar,) = self.jars.glob("kafka_2.13-*.jar")
         self.version = jar.stem.removeprefix("kafka_2.13-")
         # Records per second at which both sides are asked end to end: half of what Kafka took first.
@@ -141,7 +141,7 @@ class Peer:
             time.sleep(10)
             run.measure("memory-many", lambda: {"made": made, "rss": max(memory_mib(pid)[0] for pid in run.servers.pids)})
         if "kill-many" in wanted:
-            run.measure("kill-many", lambda: {"gap": self._kill(run, 60)})
+            run.measure("kill-many", lambda: {"gap": self._kill(run, 50)})
 
     def _produce(self, run, arguments, seconds):
         before = _cpu(run)
@@ -184,11 +184,7 @@ class Peer:
         start = time.monotonic()
         for broker in run.servers.brokers:
             broker.start()
-        send = [self.zweig, "produce", topic, "--quiet", *at]
-        while subprocess.run(send, input="first\n", text=True, capture_output=True, timeout=120).returncode != 0:
-            if time.monotonic() > start + 120:
-                raise RuntimeError("no record was taken for two minutes")
-        first = time.monotonic()
+        first = first_record(self.zweig, run.servers, topic)
         for broker in run.servers.brokers:
             broker.wait()
         return (first - start) * 1000
