@@ -34,6 +34,7 @@ LOADS = [
 MANY_TOPICS, MANY_PARTITIONS = 50, 100
 # A measure of these needs a cluster of its own, and minutes to fill it.
 MANY = ["memory-many", "kill-many"]
+DISCONNECTED = "in Zweig also a second after its connections have closed (`zookeeper.disconnect.timeout.ms`)"
 PERF = "org.apache.kafka.tools"
 
 
@@ -67,7 +68,7 @@ class Peer:
     # What another version of Kafka has otherwise.
     cluster = Kafka
     ensemble = "three nodes of ZooKeeper"
-    sessions = "a session of 18 s on both sides (`zookeeper.session.timeout.ms`)"
+    sessions = f"when its session of 18 s ends (`zookeeper.session.timeout.ms`); {DISCONNECTED}"
 
     def __init__(self, jars, zweig, quick):
         self.jars, self.zweig = Path(jars), zweig

@@ -11,4 +11,4 @@ class Peer(kafka.Peer):
 
     cluster = Kafka4
     ensemble = "three controllers (KRaft) with the same options"
-    sessions = "9 s in Kafka (`broker.session.timeout.ms`), a session of 18 s in Zweig (`zookeeper.session.timeout.ms`)"
+    sessions = f"when its session ends, of 9 s in Kafka (`broker.session.timeout.ms`), of 18 s in Zweig; {kafka.DISCONNECTED}"
