@@ -30,12 +30,12 @@ def on_a_disk(folder):
 
 
 def room_for(partitions):
-    """Raises if a broker may not hold so many: Kafka maps two indices of each into memory, and keeps the log open."""
+    """Raises if a broker may not hold so many: Kafka maps two indices of each into memory, Zweig keeps three files open."""
     maps = int(Path("/proc/sys/vm/max_map_count").read_text())
     if maps < 3 * partitions:
         raise RuntimeError(f"vm.max_map_count is {maps}; for {partitions} partitions: sudo sysctl vm.max_map_count={4 * partitions}")
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if files < 3 * partitions:
+    if files < 4 * partitions:
         raise RuntimeError(f"a process may have {files} open files; for {partitions} partitions: ulimit -n {4 * partitions}")
 
 
