@@ -2,8 +2,10 @@
 
     __main__.py   arguments, rounds                           run.py       what stages measure with
     <peer>.py     one comparison: `NAMES`, `Peer`             <peer>.xml   what Maven fetches for it
+    log*          how quiet the peers are
     servers.py    servers as processes                        ensembles.py three nodes of ZooKeeper or of Zweig
-                                                              clusters.py  three brokers of Kafka or of Zweig on these
+                                                              clusters.py  three brokers of Kafka 3 or of Zweig on these
+                                                              kraft.py     three brokers of Kafka 4 on its controllers
     writers.py    clients that find how long nobody can write
     machine.py    what it ran on                              table.py     ratios, verdicts, the document
 
@@ -27,7 +29,7 @@ import machine
 import table
 from run import Run
 
-PEERS = ["zookeeper", "kafka"]
+PEERS = ["zookeeper", "kafka", "kafka4"]
 
 
 def arguments():
@@ -56,10 +58,10 @@ def arguments():
     return given
 
 
-def one_side(peer, side, make, options, folder):
+def one_side(peer, side, make, wanted, options, folder):
     """All stages of one side in one round: its figures, and whether all of them are there."""
-    figures, whole = {}, True
-    for stage in peer.stages(options.wanted):
+    figures, whole, start = {}, True, time.monotonic()
+    for stage in peer.stages(wanted):
         home = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=folder))
         kept = False
         try:
@@ -76,6 +78,7 @@ def one_side(peer, side, make, options, folder):
             else:
                 shutil.rmtree(home)
         whole = whole and not kept
+    print(f"  {time.monotonic() - start:.0f} s in all", flush=True)
     return figures, whole
 
 
@@ -83,9 +86,10 @@ def rounds(peer, options, folder):
     """The figures of each side, those of a round after those of another."""
     sides, whole = {"peer": [], "ours": []}, True
     for number in range(1, options.rounds + 1):
+        wanted = [name for name in options.wanted if number == 1 or name not in peer.once]
         for side, make in peer.sides():
             print(f"round {number} of {options.rounds}, {peer.title if side == 'peer' else 'Zweig'}", flush=True)
-            figures, complete = one_side(peer, side, make, options, folder)
+            figures, complete = one_side(peer, side, make, wanted, options, folder)
             whole = whole and complete
             sides[side].append(figures)
     return sides, whole

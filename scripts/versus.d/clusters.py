@@ -1,15 +1,14 @@
-"""Three brokers of Kafka or of Zweig on loopback, on three nodes of ZooKeeper or of Zweig.
+"""Three brokers of Kafka 3 or of Zweig on loopback, on three nodes of ZooKeeper or of Zweig; of Kafka 4: kraft.py.
 
 Both sides get the same server.properties and log to files.
 """
 
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 from ensembles import ZooKeeper, Zweig
-from servers import Server, free_ports, wait_until
+from servers import Server, free_ports
 
 BROKERS = 3
 # What kafka-server-start.sh and kafka-run-class.sh give it.
@@ -32,15 +31,17 @@ group.initial.rebalance.delay.ms=0
 class Cluster:
     """Brokers and their ensemble; a context in which all of them run."""
 
+    # Whether it gets faster while it runs.
+    warms_up = True
+
     def __init__(self, folder, ensemble):
         self.ensemble, self.brokers = ensemble, []
         ports = free_ports(BROKERS)
         for number, port in enumerate(ports, 1):
             home = folder / f"{self.side}-{number}"
             (home / "data").mkdir(parents=True)
-            own = f"broker.id={number}\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={home / 'data'}\n"
-            connect = f"zookeeper.connect={ensemble.names}/versus\n"
-            (home / "server.properties").write_text(SETTINGS + own + connect)
+            own = f"listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={home / 'data'}\n"
+            (home / "server.properties").write_text(SETTINGS + own + self.identity(number))
             self.brokers.append(Server(home, port, self.command(home / "server.properties")))
 
     def __enter__(self):
@@ -49,30 +50,21 @@ class Cluster:
             for broker in self.brokers:
                 broker.start()
             for broker in self.brokers:
-                self.wait_for(broker)
+                broker.wait()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_):
+        # Their data go with them, and a JVM with thousands of partitions takes long to say goodbye.
         for broker in self.brokers:
-            broker.end()
+            broker.kill()
         self.ensemble.__exit__()
 
-    def wait_for(self, broker):
-        """Until it takes connections."""
-
-        def listens():
-            if not broker.runs():
-                raise RuntimeError(f"a broker has ended; see {broker.folder / 'log'}")
-            try:
-                socket.create_connection(broker.address, timeout=1).close()
-                return True
-            except OSError:
-                return False
-
-        wait_until(f"a broker of {self.side} listens", listens, pause=0.002)
+    def identity(self, number):
+        """Which broker it is, and where its ensemble is."""
+        return f"broker.id={number}\nzookeeper.connect={self.ensemble.names}/versus\n"
 
     @property
     def names(self):
@@ -88,19 +80,19 @@ class Kafka(Cluster):
 
     side = "kafka"
 
-    def __init__(self, folder, jars, zookeeper):
+    def __init__(self, folder, jars):
         self.jars = Path(jars)
-        super().__init__(folder, ZooKeeper(folder, zookeeper))
+        super().__init__(folder, ZooKeeper(folder, jars))
 
     def command(self, properties):
-        classes = f"{Path(__file__).resolve().parent}:{self.jars}/*"
-        return ["java", *KAFKA_JVM.split(), "-cp", classes, "kafka.Kafka", str(properties)]
+        return java(self.jars, properties)
 
 
 class ZweigCluster(Cluster):
     """With its defaults."""
 
     side = "zweig-broker"
+    warms_up = False
 
     def __init__(self, folder, binary):
         self.binary = binary
@@ -110,10 +102,20 @@ class ZweigCluster(Cluster):
         return [self.binary, "broker", "--config", str(properties), "--parent", str(os.getpid())]
 
 
+def java(jars, properties):
+    """The command of a server of Kafka, of whichever role."""
+    return ["java", *KAFKA_JVM.split(), "-cp", _classes(jars), "kafka.Kafka", str(properties)]
+
+
 def tool(jars, name, arguments, timeout=300):
     """What a tool of Kafka's own prints."""
-    command = ["java", "-Xmx512M", "-cp", f"{Path(__file__).resolve().parent}:{jars}/*", name, *arguments]
+    command = ["java", "-Xmx512M", "-cp", _classes(jars), name, *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
     if done.returncode != 0:
         raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return done.stdout
+
+
+def _classes(jars):
+    """With the folder of this file, for what it says of logging."""
+    return f"{Path(__file__).resolve().parent}:{jars}/*"

@@ -14,7 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from clusters import KAFKA_JVM, Kafka, ZweigCluster, tool
-from machine import memory_mib
+from partitions import first_record, leader, make_many
+from machine import memory_mib, room_for
 from table import HIGHER, LOWER, Row
 
 # Name, title, arguments of the load; target of the rate.
@@ -29,6 +30,11 @@ LOADS = [
     ),
     ("produce-sync", "produce, 1 KiB records, synced per batch", ["--record-size", "1024", "--config", "flush.messages=1"], Fraction(3)),
 ]
+# Thousands of partitions, each with a replica on each broker.
+MANY_TOPICS, MANY_PARTITIONS = 50, 100
+# A measure of these needs a cluster of its own, and minutes to fill it.
+MANY = ["memory-many", "kill-many"]
+DISCONNECTED = "in Zweig also a second after its connections have closed (`zookeeper.disconnect.timeout.ms`)"
 PERF = "org.apache.kafka.tools"
 
 
@@ -44,6 +50,10 @@ def _rows():
     yield "memory", Row("memory.idle", "memory of a broker, idle: RSS", "MiB", LOWER, Fraction(1, 20))
     yield "start", Row("start.first", "all brokers' processes started, to the first acknowledged record", "ms", LOWER, Fraction(1, 20))
     yield "kill", Row("kill.gap", "partition without a leader after `kill -9` of its broker", "ms", LOWER, Fraction(1, 5))
+    many = f"{MANY_TOPICS * MANY_PARTITIONS:,} partitions"
+    yield "memory-many", Row("memory-many.made", f"{many} created, until all replicas of all are there", "s", LOWER, once=True)
+    yield "memory-many", Row("memory-many.rss", f"memory of the largest broker, {many}: RSS", "MiB", LOWER, Fraction(1, 8), once=True)
+    yield "kill-many", Row("kill-many.gap", f"partition without a leader after `kill -9` of its broker, {many}", "ms", LOWER, Fraction(1, 5), once=True)
 
 
 NAMES = list(dict.fromkeys(name for name, _ in _rows()))
@@ -54,13 +64,18 @@ class Peer:
 
     title = "Kafka"
     document = "broker/docs/performance.md"
+    once = MANY
+    # What another version of Kafka has otherwise.
+    cluster = Kafka
+    ensemble = "three nodes of ZooKeeper"
+    sessions = f"when its session of 18 s ends (`zookeeper.session.timeout.ms`); {DISCONNECTED}"
 
     def __init__(self, jars, zweig, quick):
         self.jars, self.zweig = Path(jars), zweig
         self.seconds = 3 if quick else 8
-        self.records = 100_000 if quick else 400_000
+        self.records = 100_000 if quick else 300_000
         # Three JVMs on two processors are still compiling after a minute of load.
-        self.warm_up = 15 if quick else 90
+        self.warm_up = {True: 15, False: 3} if quick else {True: 75, False: 5}
         (jar,) = self.jars.glob("kafka_2.13-*.jar")
         self.version = jar.stem.removeprefix("kafka_2.13-")
         # Records per second at which both sides are asked end to end: half of what Kafka took first.
@@ -74,32 +89,41 @@ class Peer:
         """What the reader has to know beside the command."""
         rate = f"{self.rate:,.0f} records per second" if self.rate else "half of Kafka's rate"
         return (
-            f"Kafka {self.version} with `{KAFKA_JVM}` on three nodes of ZooKeeper; Zweig with its defaults on three coordinators; the same "
+            f"Kafka {self.version} with `{KAFKA_JVM}` on {self.ensemble}; Zweig with its defaults on three coordinators; the same "
             "`server.properties` (its defaults; three replicas, `min.insync.replicas=2`), nothing synced before an acknowledgement unless said, all of it "
             f"on loopback beside the generator. 2 connections to each broker, 5 requests of 16 KiB batches under way on each; {self.seconds} s for "
-            f"each load, after {self.warm_up} s of load to warm up; Kafka logs nothing (no appender); end to end at {rate} of 1 KiB, linger 1 ms."
+            f"each load, after {self.warm_up[True]} s of load to warm Kafka's JVMs up ({self.warm_up[False]} s for Zweig, which compiles nothing); Kafka logs errors "
+            f"alone; end to end at {rate} of 1 KiB, linger 1 ms. A broker that was killed is missed by its ensemble as each side does by default: {self.sessions}."
         )
 
     def sides(self):
         """How to make the cluster of each side in a folder, the peer first."""
         return [
-            ("peer", lambda folder: Kafka(folder, self.jars, self.jars)),
+            ("peer", lambda folder: self.cluster(folder, self.jars)),
             ("ours", lambda folder: ZweigCluster(folder, self.zweig)),
         ]
 
     def stages(self, wanted):
         """Each with a new cluster."""
-        yield lambda run: self._all(run, wanted)
+        usual = [name for name in wanted if name not in MANY]
+        if usual:
+            yield lambda run: self._all(run, usual)
+        if any(name in MANY for name in wanted):
+            yield lambda run: self._many(run, wanted)
 
     def _all(self, run, wanted):
         if "memory" in wanted:
             time.sleep(5)
             run.measure("memory", lambda: {"idle": max(memory_mib(pid)[0] for pid in run.servers.pids)})
-        # A JVM compiles first what it runs often; nobody asks how fast it is before.
-        _bench(run, ["--record-size", "1024", "--seconds", str(self.warm_up), "--warm-up", "0", "--unread"])
+        if wanted != ["memory"]:
+            # A JVM compiles first what it runs often; nobody asks how fast it is before.
+            seconds = self.warm_up[run.servers.warms_up]
+            _bench(run, ["--record-size", "1024", "--seconds", str(seconds), "--warm-up", "0", "--unread"])
         for name, _, arguments, _ in LOADS:
             if name in wanted:
-                run.measure(name, lambda: self._produce(run, arguments))
+                # A cold Kafka needs seconds for its first answer of a thousand partitions.
+                seconds = max(self.seconds, 8) if name == "produce-many" else self.seconds
+                run.measure(name, lambda: self._produce(run, arguments, seconds))
         if "consume" in wanted:
             run.measure("consume", lambda: self._consume(run))
         if "end-to-end" in wanted:
@@ -109,15 +133,24 @@ class Peer:
         if "start" in wanted:
             run.measure("start", lambda: {"first": self._start(run)})
         if "kill" in wanted:
-            run.measure("kill", lambda: {"gap": self._kill(run)})
+            run.measure("kill", lambda: {"gap": self._kill(run, 30)})
 
-    def _produce(self, run, arguments):
+    def _many(self, run, wanted):
+        room_for(MANY_TOPICS * MANY_PARTITIONS)
+        made = make_many(self.zweig, run.servers, MANY_TOPICS, MANY_PARTITIONS)
+        if "memory-many" in wanted:
+            time.sleep(10)
+            run.measure("memory-many", lambda: {"made": made, "rss": max(memory_mib(pid)[0] for pid in run.servers.pids)})
+        if "kill-many" in wanted:
+            run.measure("kill-many", lambda: {"gap": self._kill(run, 50)})
+
+    def _produce(self, run, arguments, seconds):
         before = _cpu(run)
-        report = _bench(run, [*arguments, "--seconds", str(self.seconds), "--warm-up", "0"])
+        report = _bench(run, [*arguments, "--seconds", str(seconds), "--warm-up", "0"])
         return _volume(report, _cpu(run) - before)
 
     def _consume(self, run):
-        arguments = ["--workload", "consume", "--megabytes", "400", "--warm-up", "1", "--seconds", str(self.seconds)]
+        arguments = ["--workload", "consume", "--megabytes", "200", "--warm-up", "1", "--seconds", str(self.seconds)]
         return {"rate": _bench(run, arguments)["volume"]["megabytes_per_second"]}
 
     def _end_to_end(self, run):
@@ -152,38 +185,27 @@ class Peer:
         start = time.monotonic()
         for broker in run.servers.brokers:
             broker.start()
-        send = [self.zweig, "produce", topic, "--quiet", *at]
-        while subprocess.run(send, input="first\n", text=True, capture_output=True, timeout=120).returncode != 0:
-            if time.monotonic() > start + 120:
-                raise RuntimeError("no record was taken for two minutes")
-        first = time.monotonic()
+        first = first_record(self.zweig, run.servers, topic)
         for broker in run.servers.brokers:
-            run.servers.wait_for(broker)
+            broker.wait()
         return (first - start) * 1000
 
-    def _kill(self, run):
-        """Longest time without an acknowledgement while the leader of the only partition is killed."""
+    def _kill(self, run, seconds):
+        """Longest time without an acknowledgement while the leader of the only partition is killed; leaves it dead."""
         prefix = f"kill-{uuid.uuid4().hex[:6]}"
         arguments = ["--partitions", "1", "--rate", "1000", "--linger-ms", "1", "--reconnect", "--prefix", prefix, "--keep"]
+        # How long it looks for a leader where there is none: until its end.
+        arguments += ["--timeout", str(seconds)]
         with ThreadPoolExecutor(1) as pool:
-            load = pool.submit(_bench, run, [*arguments, "--record-size", "100", "--seconds", "40", "--warm-up", "1", "--unread"])
-            time.sleep(6)
-            leader = self._leader(run, prefix)
-            leader.kill()
-            report = load.result()
-        leader.start()
-        run.servers.wait_for(leader)
-        return report["longest_silence_ms"]
-
-    def _leader(self, run, prefix):
-        """The broker that leads the first partition of the topic whose name begins so."""
-        names = [broker.name for broker in run.servers.brokers]
-        ask = [self.zweig, "--output", "json", "topic"]
-        listed = subprocess.run([*ask, "list", "--bootstrap", names[0]], capture_output=True, text=True, check=True).stdout
-        topic = re.search(rf"{prefix}[\w.-]*", listed)[0]
-        told = subprocess.run([*ask, "describe", topic, "--bootstrap", names[0]], capture_output=True, text=True, check=True).stdout
-        number = int(re.search(r'"leader":\s*(\d+)', told)[1])
-        return run.servers.brokers[number - 1]
+            load = pool.submit(_bench, run, [*arguments, "--record-size", "100", "--seconds", str(seconds), "--warm-up", "1", "--unread"])
+            victim = leader(self.zweig, run.servers, prefix)
+            time.sleep(4)
+            victim.kill()
+            killed = time.monotonic()
+            silence = load.result()["longest_silence_ms"]
+        if silence / 1000 > time.monotonic() - killed - 2:
+            raise RuntimeError(f"nobody led until the load of {seconds} s ended")
+        return silence
 
 
 def _bench(run, arguments, servers=None):
@@ -200,7 +222,9 @@ def _cpu(run):
 
 
 def _volume(report, cpu):
-    volume = report["volume"]
+    volume = report.get("volume")
+    if volume is None:
+        raise RuntimeError("nothing was acknowledged while it was measured")
     return {"rate": volume["megabytes_per_second"], "cpu": cpu / (volume["bytes"] / 1e9), "generator": report["generator_cores"]}
 
 

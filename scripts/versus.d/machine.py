@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import time
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def on_a_disk(folder):
     kind = file_system(folder)
     if kind in _IN_MEMORY:
         raise SystemExit(f"versus: {folder} is on {kind}, which is no disk; give another one with --data")
+
+
+def room_for(partitions):
+    """Raises if a broker may not hold so many: Kafka maps two indices of each into memory, Zweig keeps three files open."""
+    maps = int(Path("/proc/sys/vm/max_map_count").read_text())
+    if maps < 3 * partitions:
+        raise RuntimeError(f"vm.max_map_count is {maps}; for {partitions} partitions: sudo sysctl vm.max_map_count={4 * partitions}")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < 4 * partitions:
+        raise RuntimeError(f"a process may have {files} open files; for {partitions} partitions: ulimit -n {4 * partitions}")
 
 
 def syncs_per_second(folder, growing, seconds=1.5):

@@ -33,13 +33,14 @@ class Run:
 
     def measure(self, name, work):
         """Keeps what `work` gives below the measure's name, of a list the median. What fails, fails this measure alone."""
+        start = time.monotonic()
         try:
             values = work()
         except Exception as error:  # Whatever it is, the other figures are worth having.
             print(f"  {name}: FAILED: {error}", flush=True)
             self.failed.append(name)
             return
-        print(f"  {name}: " + ", ".join(f"{key} {_shown(value)}" for key, value in values.items()), flush=True)
+        print(f"  {name}: " + ", ".join(f"{key} {_shown(value)}" for key, value in values.items()) + f"  ({time.monotonic() - start:.0f} s)", flush=True)
         for key, value in values.items():
             self.figures[f"{name}.{key}"] = statistics.median(value) if isinstance(value, list) else value
 

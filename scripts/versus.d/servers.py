@@ -66,6 +66,20 @@ class Server:
     def runs(self):
         return self.process is not None and self.process.poll() is None
 
+    def wait(self):
+        """Until it takes connections."""
+
+        def listens():
+            if not self.runs():
+                raise RuntimeError(f"a server has ended; see {self.folder / 'log'}")
+            try:
+                socket.create_connection(self.address, timeout=1).close()
+                return True
+            except OSError:
+                return False
+
+        wait_until(f"{self.folder.name} listens", listens, pause=0.002)
+
     def signal(self, number):
         self.process.send_signal(number)
         self.paused = number == signal.SIGSTOP
@@ -87,6 +101,8 @@ class Server:
         self.process = None
 
     def kill(self):
+        if self.process is None:
+            return
         self.process.kill()
         self.process.wait()
         self.process = None

@@ -16,6 +16,8 @@ class Row:
     unit: str
     better: str
     target: Fraction | None = None
+    # Asked for in the first round alone.
+    once: bool = False
 
     def met(self, ratio):
         return ratio >= self.target if self.better == HIGHER else ratio <= self.target
@@ -48,8 +50,11 @@ def summary(row, peer, ours):
     median = statistics.median(ratios)
     spread = f"{_digits(min(ratios))} / **{_digits(median)}** / {_digits(max(ratios))}"
     verdict = "–" if row.target is None else "met" if row.met(median) else "**missed**"
-    if len(ratios) < len(peer):
-        verdict += f" ({len(peer) - len(ratios)} of {len(peer)} rounds failed)"
+    asked = 1 if row.once else len(peer)
+    if len(ratios) < asked:
+        verdict += f" ({asked - len(ratios)} of {asked} rounds failed)"
+    elif asked < len(peer):
+        verdict += " (one round)"
     return [row.title, *medians, spread, row.wanted(), verdict]
 
 

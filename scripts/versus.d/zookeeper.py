@@ -54,6 +54,8 @@ class Peer:
 
     title = "ZooKeeper"
     document = "coordinator/docs/performance.md"
+    # What is measured in the first round alone.
+    once = []
 
     def __init__(self, jars, zweig, quick):
         self.jars, self.zweig = Path(jars), zweig
