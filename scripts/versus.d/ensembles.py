@@ -29,7 +29,7 @@ class Node(Server):
     """A server of an ensemble."""
 
     def mode(self):
-        """`leader`, `follower`, or None while it is neither."""
+        """`leader`, `follower`, `standalone`, which a node without others is, or None while it is nothing of it."""
         if self.paused or not self.runs():
             return None
         try:
@@ -81,7 +81,8 @@ class Ensemble:
 
     def wait(self):
         """Until all serve, one of them as the leader."""
-        wanted = ["follower"] * (len(self.nodes) - 1) + ["leader"]
+        others = len(self.nodes) - 1
+        wanted = ["follower"] * others + ["leader"] if others else ["standalone"]
 
         def serve():
             if gone := [node.folder for node in self.nodes if not node.runs()]:
