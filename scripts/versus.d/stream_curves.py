@@ -6,9 +6,12 @@ import uuid
 from clusters import ZweigCluster
 from curve import Curve, Point, Series
 from machine import Spent, forget_peaks, peak_mib
+from servers import wait_until
 
 DOCUMENT = "broker/docs/curves.md"
 BASE = {"record-size": 1024, "connections": 2, "in-flight": 5, "partitions": 6, "replication-factor": 3}
+# Partitions whose folders are not deleted without anybody noticing.
+MANY = 60
 # How long the generator's readers still wait for more, at the tail, when their load is over: a Fetch.
 TAIL = 0.45
 # Of records at which many partitions are asked end to end: little even where each is a batch of its own.
@@ -54,7 +57,7 @@ def _partitions(options):
     for count in (1, 6, 60, 600) if options.quick else (1, 6, 60, 600, 5_000):
         points.append(Point("produce", f"{count:,}", _produce(partitions=count)))
         points.append(Point(f"end to end, {RATE:,} records/s", f"{count:,}", _bench_point("received", partitions=count, **end_to_end)))
-    columns = {**COLUMNS, "ready": "until each can be written, s", "delete": "deleted in, s", "rss": "largest broker's RSS at its peak, MiB"}
+    columns = {**COLUMNS, "ready": "until each can be written, s", "delete": "deleted, all folders gone, s", "rss": "largest broker's RSS at its peak, MiB"}
     still = STILL.format("one topic, 1 KiB records, 2 connections to each broker × 5 requests of one batch") + "; end to end: linger 1 ms"
     return Curve("partitions", "partitions", columns, still, [_on_three(options, points)])
 
@@ -111,7 +114,7 @@ def _load(run, kind, settings):
     prefix = f"curve-{uuid.uuid4().hex[:8]}"
     length, warm_up = run.options.seconds, run.options.warm_up
     arguments = [f"--{name}" if value is None else f"--{name}={value}" for name, value in settings.items()]
-    arguments += [f"--seconds={length}", f"--warm-up={warm_up}", "--keep", f"--prefix={prefix}"]
+    arguments += [f"--seconds={length}", f"--warm-up={warm_up}", "--keep", f"--prefix={prefix}", "--config=file.delete.delay.ms=0"]
     forget_peaks(run.servers.pids)
     began = time.monotonic()
     with Spent(run.servers.pids) as spent:
@@ -128,9 +131,21 @@ def _load(run, kind, settings):
         "ready": took - length - warm_up if kind == "produce" else None,
         "rss": peak_mib(run.servers.pids),
     }
+    return {**figures, "delete": _delete(run, f"{prefix}-0", settings["partitions"] >= MANY)}
+
+
+def _delete(run, topic, wait):
+    """Seconds until no broker has a folder of it left, if that is to be waited for: brokers look every few seconds what is due."""
     began = time.monotonic()
-    run.zweig(["topic", "delete", f"{prefix}-0", "--bootstrap", run.servers.names])
-    return {**figures, "delete": time.monotonic() - began}
+    run.zweig(["topic", "delete", topic, "--bootstrap", run.servers.names])
+    if not wait:
+        return None
+
+    def gone():
+        return not any(path.name.startswith(topic) for broker in run.servers.brokers for path in (broker.folder / "data").iterdir())
+
+    wait_until(f"the folders of {topic} are gone", gone, patience=180)
+    return time.monotonic() - began
 
 
 def _ms(report, kind, share):
