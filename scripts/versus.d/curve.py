@@ -36,6 +36,7 @@ class Curve:
     columns: dict[str, str]
     still: str
     series: list[Series]
+    warmed_up: bool = True
 
 
 @dataclass(frozen=True)

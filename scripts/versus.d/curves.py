@@ -76,9 +76,10 @@ def main():
 def _head(each, options, described):
     """What a figure depends on; for each curve, since one may be made anew."""
     revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    length = f"{options.seconds} s for each point" + (f" after {options.warm_up} s of it" if each.warmed_up else "")
     return (
         f"{datetime.date.today():%Y-%m-%d}, revision {revision} ({options.built}), by `scripts/curves {options.subject} --only {each.name}`.\n"
-        f"{described}.\n\n{each.still}; {options.seconds} s for each point after {options.warm_up} s of it.\n\n"
+        f"{described}.\n\n{each.still}; {length}.\n\n"
     )
 
 

@@ -102,7 +102,7 @@ def _watchers(options):
         "cpu": "server CPU µs per watcher that watches and is told",
     }
     still = "Three nodes, a connection for each watcher, which watches again before the next change; times from when the change was sent"
-    return Curve("watchers", "watchers", columns, still, [_on_three(options, points)])
+    return Curve("watchers", "watchers", columns, still, [_on_three(options, points)], warmed_up=False)
 
 
 def _told(run, count):
