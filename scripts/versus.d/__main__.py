@@ -7,7 +7,10 @@
                                                               clusters.py  three brokers of Kafka 3 or of Zweig on these
                                                               kraft.py     three brokers of Kafka 4 on its controllers
     writers.py    clients that find how long nobody can write
-    machine.py    what it ran on                              table.py     ratios, verdicts, the document
+    machine.py    what it ran on, what processes take         table.py     ratios, verdicts, the document
+    build.sh      the binary that is measured
+
+Of scripts/curves: curves.py is its driver, curve.py a curve, ensemble_curves.py and stream_curves.py all of them.
 
 Another peer is such a file and its .xml, a name in PEERS and one in scripts/versus.
 """

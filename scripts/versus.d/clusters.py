@@ -1,4 +1,4 @@
-"""Three brokers of Kafka 3 or of Zweig on loopback, on three nodes of ZooKeeper or of Zweig; of Kafka 4: kraft.py.
+"""Three brokers of Kafka 3 or of Zweig on loopback, or as many as are wanted, on three nodes of ZooKeeper or of Zweig; of Kafka 4: kraft.py.
 
 Both sides get the same server.properties and log to files.
 """
@@ -34,9 +34,9 @@ class Cluster:
     # Whether it gets faster while it runs.
     warms_up = True
 
-    def __init__(self, folder, ensemble):
+    def __init__(self, folder, ensemble, brokers=BROKERS):
         self.ensemble, self.brokers = ensemble, []
-        ports = free_ports(BROKERS)
+        ports = free_ports(brokers)
         for number, port in enumerate(ports, 1):
             home = folder / f"{self.side}-{number}"
             (home / "data").mkdir(parents=True)
@@ -94,9 +94,9 @@ class ZweigCluster(Cluster):
     side = "zweig-broker"
     warms_up = False
 
-    def __init__(self, folder, binary):
+    def __init__(self, folder, binary, brokers=BROKERS):
         self.binary = binary
-        super().__init__(folder, Zweig(folder, binary))
+        super().__init__(folder, Zweig(folder, binary), brokers)
 
     def command(self, properties):
         return [self.binary, "broker", "--config", str(properties), "--parent", str(os.getpid())]

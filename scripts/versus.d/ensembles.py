@@ -1,4 +1,4 @@
-"""Three nodes of ZooKeeper or of Zweig on loopback.
+"""Three nodes of ZooKeeper or of Zweig on loopback, or as many as are wanted.
 
 Both sides get the same zoo.cfg but for the keys that only one of them has, and log to files.
 """
@@ -29,7 +29,7 @@ class Node(Server):
     """A server of an ensemble."""
 
     def mode(self):
-        """`leader`, `follower`, or None while it is neither."""
+        """`leader`, `follower`, `standalone`, which a node without others is, or None while it is nothing of it."""
         if self.paused or not self.runs():
             return None
         try:
@@ -48,11 +48,11 @@ class Node(Server):
 
 
 class Ensemble:
-    """Three of them; a context in which they run."""
+    """So many of them; a context in which they run."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, nodes=NODES):
         self.nodes, lines = [], ""
-        for number in range(1, NODES + 1):
+        for number in range(1, nodes + 1):
             home = folder / f"{self.side}-{number}"
             (home / "data").mkdir(parents=True)
             (home / "data" / "myid").write_text(f"{number}\n")
@@ -81,7 +81,8 @@ class Ensemble:
 
     def wait(self):
         """Until all serve, one of them as the leader."""
-        wanted = ["follower"] * (NODES - 1) + ["leader"]
+        others = len(self.nodes) - 1
+        wanted = ["follower"] * others + ["leader"] if others else ["standalone"]
 
         def serve():
             if gone := [node.folder for node in self.nodes if not node.runs()]:
@@ -128,9 +129,9 @@ class Zweig(Ensemble):
     side = "zweig"
     more_settings = ""
 
-    def __init__(self, folder, binary):
+    def __init__(self, folder, binary, nodes=NODES):
         self.binary = binary
-        super().__init__(folder)
+        super().__init__(folder, nodes)
 
     def command(self, config):
         return [self.binary, "coordinator", "--config", str(config), "--parent", str(os.getpid())]

@@ -4,7 +4,6 @@ Two generators: `zweig bench stream`, which checks everything it sent, and Kafka
 `kafka-consumer-perf-test`, so that nobody need trust ours.
 """
 
-import os
 import re
 import subprocess
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from clusters import KAFKA_JVM, Kafka, ZweigCluster, tool
 from partitions import first_record, leader, make_many
-from machine import memory_mib, room_for
+from machine import cpu_seconds, memory_mib, room_for
 from table import HIGHER, LOWER, Row
 
 # Name, title, arguments of the load; target of the rate.
@@ -145,9 +144,9 @@ class Peer:
             run.measure("kill-many", lambda: {"gap": self._kill(run, 50)})
 
     def _produce(self, run, arguments, seconds):
-        before = _cpu(run)
+        before = cpu_seconds(run.servers.pids)
         report = _bench(run, [*arguments, "--seconds", str(seconds), "--warm-up", "0"])
-        return _volume(report, _cpu(run) - before)
+        return _volume(report, cpu_seconds(run.servers.pids) - before)
 
     def _consume(self, run):
         arguments = ["--workload", "consume", "--megabytes", "200", "--warm-up", "1", "--seconds", str(self.seconds)]
@@ -210,15 +209,6 @@ class Peer:
 
 def _bench(run, arguments, servers=None):
     return run.bench("stream", servers or run.servers.names, ["--connections", "2", *arguments])
-
-
-def _cpu(run):
-    """Processor time of the brokers so far, in seconds."""
-    ticks = 0
-    for pid in run.servers.pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _volume(report, cpu):

@@ -1,9 +1,10 @@
-"""What a figure depends on besides the programs: the machine, told in a line or two."""
+"""What a figure depends on besides the programs: the machine, told in a line or two; and what processes take of it."""
 
 import os
 import platform
 import re
 import resource
+import threading
 import time
 from pathlib import Path
 
@@ -79,3 +80,68 @@ def memory_mib(pid):
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     kib = {name: int(re.search(rf"^{name}:\s*(\d+) kB", rollup, re.MULTILINE).group(1)) for name in ("Rss", "Pss")}
     return kib["Rss"] / 1024, kib["Pss"] / 1024
+
+
+def cpu_seconds(pids):
+    """Processor time of these processes so far, user and system."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def forget_peaks(pids):
+    """Begins `peak_mib` anew."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pids):
+    """The largest resident set that any of these had since, in MiB."""
+    statuses = (Path(f"/proc/{pid}/status").read_text() for pid in pids)
+    return max(int(re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE).group(1)) for status in statuses) / 1024
+
+
+def disk_mib(folder):
+    """What the files there take of the disk, holes left out, in MiB."""
+    blocks = 0
+    for path in Path(folder).rglob("*"):
+        try:
+            blocks += path.lstat().st_blocks
+        except FileNotFoundError:  # Servers that run delete files.
+            pass
+    return blocks * 512 / 2**20
+
+
+class Spent:
+    """Processor time of processes, looked at while a load runs: what they used before its end, however long it took to begin."""
+
+    PAUSE = 0.05
+
+    def __init__(self, pids):
+        self.pids, self.seen, self.over = pids, [], threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self):
+        while not self.over.wait(self.PAUSE):
+            self._see()
+
+    def _see(self):
+        self.seen.append((time.monotonic(), cpu_seconds(self.pids)))
+
+    def __enter__(self):
+        self._see()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    def last(self, seconds, behind=0.0):
+        """In so many seconds, which ended so many before now."""
+        self._see()
+        end = self.seen[-1][0] - behind
+        (from_, before), (until, used) = (min(self.seen, key=lambda seen: abs(seen[0] - at)) for at in (end - seconds, end))
+        return (used - before) * seconds / (until - from_)

@@ -31,6 +31,12 @@ class Run:
         report["generator_cores"] = used / took
         return report
 
+    def zweig(self, arguments):
+        """Runs another of its commands."""
+        done = subprocess.run([self.options.zweig, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        if done.returncode != 0:
+            raise RuntimeError(f"zweig {arguments[0]} ended with {done.returncode} and said: {done.stderr.strip()[-300:]}")
+
     def measure(self, name, work):
         """Keeps what `work` gives below the measure's name, of a list the median. What fails, fails this measure alone."""
         start = time.monotonic()

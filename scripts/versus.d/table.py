@@ -30,7 +30,7 @@ class Row:
         return f"{sign} {value}"
 
 
-def _digits(value):
+def digits(value):
     """Three that count."""
     if value >= 1000:
         return f"{value:,.0f}"
@@ -42,13 +42,13 @@ def summary(row, peer, ours):
     peer, ours = ([figures.get(row.key) for figures in side] for side in (peer, ours))
     ratios = [mine / theirs for theirs, mine in zip(peer, ours) if theirs and mine is not None]
     medians = [
-        f"{_digits(statistics.median(known))} {row.unit}".strip() if (known := [v for v in side if v is not None]) else "failed"
+        f"{digits(statistics.median(known))} {row.unit}".strip() if (known := [v for v in side if v is not None]) else "failed"
         for side in (peer, ours)
     ]
     if not ratios:
         return [row.title, *medians, "–", row.wanted(), "not measured"]
     median = statistics.median(ratios)
-    spread = f"{_digits(min(ratios))} / **{_digits(median)}** / {_digits(max(ratios))}"
+    spread = f"{digits(min(ratios))} / **{digits(median)}** / {digits(max(ratios))}"
     verdict = "–" if row.target is None else "met" if row.met(median) else "**missed**"
     asked = 1 if row.once else len(peer)
     if len(ratios) < asked:
