@@ -396,8 +396,7 @@ impl Node {
             }
             self.expiry.disarm();
             if led.is_some() {
-                self.joining.leads_since(self.now.ms);
-                self.batcher.not_before(self.newest_time_ms());
+                self.begin_to_lead();
             }
         }
         self.intake.set_term(led);

@@ -16,6 +16,10 @@ use crate::state_machine::{Command, EntryBuilder, Op};
 /// Bytes of accepted commands that wait for their entry.
 const QUEUE_BYTES: usize = 64 << 20;
 
+/// Bytes of entries that are proposed and not committed, at most, but for a single larger one. Heartbeats and reports wait on
+/// each node behind the entries that were sent before them: behind more than this a slow machine would take them for lost.
+const UNCOMMITTED_BYTES: usize = 16 << 20;
+
 /// How long a batch waits for the one before it, milliseconds: longer than it takes to commit one nearby, and short
 /// beside the way to a node far away, whose answer would otherwise be waited for twice.
 const GATHER_MS: u64 = 3;
@@ -26,12 +30,17 @@ pub struct Batcher {
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     entry_bytes: usize,
+    /// Index and bytes of entries that were proposed and not committed yet, in order.
+    under_way: VecDeque<(u64, usize)>,
+    under_way_bytes: usize,
     /// Time of the newest entry; never goes back.
     time_ms: i64,
     /// When the newest entry was proposed, by the clock of [`Batcher::proposed`].
     proposed_ms: u64,
     /// Commands of the queue up to the last one that ends a session by its timeout.
     up_to_expiry: usize,
+    /// The last entry in which such a one may be.
+    expiries_until: u64,
 }
 
 impl Batcher {
@@ -41,10 +50,25 @@ impl Batcher {
             queue: VecDeque::new(),
             queued_bytes: 0,
             entry_bytes,
+            under_way: VecDeque::new(),
+            under_way_bytes: 0,
             time_ms: 0,
             proposed_ms: 0,
             up_to_expiry: 0,
+            expiries_until: 0,
         }
+    }
+
+    /// This node leads: entries up to `last` were proposed by others, or in another term. Later ones must not be earlier
+    /// than `time_ms`.
+    pub fn leads_from(&mut self, last: u64, time_ms: i64) {
+        self.expiries_until = last;
+        self.time_ms = self.time_ms.max(time_ms);
+    }
+
+    /// No entry behind this one ends a session by its timeout.
+    pub fn expiries_until(&self) -> u64 {
+        self.expiries_until
     }
 
     /// Whether another command fits.
@@ -74,11 +98,20 @@ impl Batcher {
         self.queue.clear();
         self.queued_bytes = 0;
         self.up_to_expiry = 0;
+        self.under_way.clear();
+        self.under_way_bytes = 0;
     }
 
-    /// An entry of the log has this time; later ones must not be earlier.
-    pub fn not_before(&mut self, time_ms: i64) {
-        self.time_ms = self.time_ms.max(time_ms);
+    /// Entries up to `index` are committed.
+    pub fn committed(&mut self, index: u64) {
+        while let Some((_, bytes)) = self.under_way.pop_front_if(|(at, _)| *at <= index) {
+            self.under_way_bytes -= bytes;
+        }
+    }
+
+    /// Whether no more bytes are under way than may be.
+    pub fn may_propose(&self) -> bool {
+        self.under_way_bytes < UNCOMMITTED_BYTES
     }
 
     /// The next entry and how many commands it takes from the queue; [`Batcher::proposed`] removes them.
@@ -109,12 +142,16 @@ impl Batcher {
         (!self.queue.is_empty()).then_some(self.proposed_ms + GATHER_MS)
     }
 
-    /// Raft has taken the entry with that many commands.
-    pub fn proposed(&mut self, commands: usize, now_ms: u64) {
+    /// Raft has taken the entry with that many commands as the one of `index`.
+    pub fn proposed(&mut self, commands: usize, index: u64, now_ms: u64) {
         self.proposed_ms = now_ms;
-        for command in self.queue.drain(..commands) {
-            self.queued_bytes -= command.len();
+        if self.up_to_expiry > 0 {
+            self.expiries_until = index;
         }
+        let bytes: usize = self.queue.drain(..commands).map(|each| each.len()).sum();
+        self.queued_bytes -= bytes;
+        self.under_way.push_back((index, bytes));
+        self.under_way_bytes += bytes;
         self.up_to_expiry = self.up_to_expiry.saturating_sub(commands);
     }
 }
@@ -186,7 +223,7 @@ mod tests {
         let entry = Entry::decode(data).unwrap();
         assert_eq!((entry.term, entry.time_ms), (7, 1_000));
         assert_eq!(entry.commands, [command(1), command(2)]);
-        batcher.proposed(taken, 5);
+        batcher.proposed(taken, 1, 5);
         assert_eq!(
             Entry::decode(batcher.entry(7, 900).unwrap().0)
                 .unwrap()
@@ -204,7 +241,7 @@ mod tests {
         let mut batcher = Batcher::new(2 * size);
         batcher.push(encoded(1));
         let (_, taken) = batcher.entry(7, 1_000).unwrap();
-        batcher.proposed(taken, 50);
+        batcher.proposed(taken, 1, 50);
         batcher.push(encoded(2));
         assert!(batcher.gathers(50) && batcher.gathers(50 + GATHER_MS - 1));
         assert_eq!(batcher.gathers_until_ms(), Some(50 + GATHER_MS));
@@ -217,15 +254,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_under_way_is_bounded_in_bytes() {
+        let large = Bytes::from(vec![0; UNCOMMITTED_BYTES / 2]);
+        let mut batcher = Batcher::new(1);
+        for index in 1..=2 {
+            assert!(batcher.may_propose());
+            batcher.push(large.clone());
+            batcher.proposed(1, index, 5);
+        }
+        assert!(!batcher.may_propose());
+        batcher.committed(1);
+        assert!(batcher.may_propose());
+        batcher.push(large);
+        batcher.proposed(1, 3, 5);
+        assert!(!batcher.may_propose());
+        batcher.clear();
+        assert!(batcher.may_propose());
+    }
+
+    #[test]
     fn an_expiry_is_held_until_it_is_proposed() {
         let mut batcher = Batcher::new(encoded(1).len());
         batcher.push(encoded(1));
         batcher.push_expiry(encoded(2));
         batcher.push(encoded(3));
-        for held in [true, false] {
+        batcher.leads_from(10, 0);
+        for (index, held, until) in [(11, true, 11), (12, false, 12), (13, false, 12)] {
             let (_, taken) = batcher.entry(7, 1_000).unwrap();
-            batcher.proposed(taken, 5);
-            assert_eq!(batcher.holds_expiry(), held);
+            batcher.proposed(taken, index, 5);
+            let expected = (held, until);
+            assert_eq!((batcher.holds_expiry(), batcher.expiries_until()), expected);
         }
         batcher.push_expiry(encoded(4));
         batcher.clear();

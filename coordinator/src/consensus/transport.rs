@@ -3,7 +3,7 @@
 //! Each node dials every other one and only sends on what it dialled; what it accepts it only reads. So the
 //! closing of either direction tells at once that the peer's process, or the path to it, is gone, which is
 //! what fail-over waits for. A lost frame is nothing new to raft or to the forwarder: what waits for a peer beyond a
-//! bound, or when its connection breaks, is dropped.
+//! bound, or when its connection breaks, is dropped. What must not be late overtakes data (`waiting`).
 //!
 //! Tasks of the runtime dial, accept and introduce (`dial`, `accept`); then the raft thread has the sockets to
 //! itself (`socket`). It reads and writes them where it stands: a message handed to another thread at each end would
@@ -14,19 +14,19 @@
 mod accept;
 mod dial;
 mod socket;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use mio::{Interest, Registry, Token};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{self, Frame, Hello};
+use super::frame::Hello;
 use super::membership::server_of;
 use super::node::PeerMessage;
 
@@ -34,6 +34,7 @@ pub use accept::check_hello;
 use accept::{Acceptor, accept};
 use dial::Dialer;
 use socket::{Ended, Incoming, Outgoing};
+use waiting::Waiting;
 
 /// Bytes that wait for one peer.
 const QUEUE_BYTES: usize = 256 << 20;
@@ -99,7 +100,7 @@ pub struct Identity {
 struct Peer {
     link: Option<Outgoing>,
     /// Frames that wait: for the system to take them, or for a connection that is being made.
-    frames: BytesMut,
+    frames: Waiting,
     /// How many wait for a connection.
     waiting: usize,
     /// Tells its dialer to begin again.
@@ -166,7 +167,7 @@ impl Transport {
             runtime.spawn(stop.clone().run_until_cancelled_owned(dialer.run()));
             let peer = Peer {
                 link: None,
-                frames: BytesMut::new(),
+                frames: Waiting::default(),
                 waiting: 0,
                 lost,
             };
@@ -194,7 +195,7 @@ impl Transport {
             return false;
         }
         peer.waiting += usize::from(peer.link.is_none());
-        frame::put(&Frame::Peer(message), &mut peer.frames);
+        peer.frames.put(message);
         true
     }
 
@@ -376,7 +377,7 @@ impl Peer {
     }
 
     fn forget(&mut self) {
-        self.frames = BytesMut::new();
+        self.frames = Waiting::default();
         self.waiting = 0;
     }
 }

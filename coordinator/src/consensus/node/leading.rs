@@ -14,7 +14,13 @@ const ENTRIES_IN_FLIGHT: u64 = 256;
 
 impl Node {
     /// Time of the newest entry in the log that has one.
-    pub(super) fn newest_time_ms(&self) -> i64 {
+    pub(super) fn begin_to_lead(&mut self) {
+        self.joining.leads_since(self.now.ms);
+        let last = self.core.last_index();
+        self.batcher.leads_from(last, self.newest_time_ms());
+    }
+
+    fn newest_time_ms(&self) -> i64 {
         let view = self.core.view();
         let mut entries = (view.base().index + 1..=view.last().index)
             .rev()
@@ -60,8 +66,10 @@ impl Node {
         let Some(term) = self.led_term.filter(|&term| self.core.leads(term)) else {
             return;
         };
-        while self.core.last_index() < self.core.committed() + ENTRIES_IN_FLIGHT {
-            let under_way = self.core.last_index() > self.core.committed();
+        let committed = self.core.committed();
+        self.batcher.committed(committed);
+        while self.core.last_index() < committed + ENTRIES_IN_FLIGHT && self.batcher.may_propose() {
+            let under_way = self.core.last_index() > committed;
             if under_way && self.batcher.gathers(self.now.ms) {
                 return;
             }
@@ -71,7 +79,8 @@ impl Node {
             if self.core.propose(term, &data).is_err() {
                 return;
             }
-            self.batcher.proposed(commands, self.now.ms);
+            self.batcher
+                .proposed(commands, self.core.last_index(), self.now.ms);
         }
     }
 
@@ -124,7 +133,7 @@ impl Node {
 
     /// This node has proved that it still led after it took the report. Its sender may answer for its sessions again,
     /// once it has applied the end of each that expires: one that was silent for long, or lags, would otherwise go on
-    /// serving a session whose ephemerals are gone.
+    /// serving a session whose ephemerals are gone. What else it has not applied yet is no reason to cut its clients off.
     pub(super) fn acknowledge(&mut self, report: Taken) {
         if !self.core.leads(report.term) {
             return;
@@ -137,7 +146,7 @@ impl Node {
         let reported = PeerMessage::Reported {
             boot: report.boot,
             sequence: report.sequence,
-            index: self.core.last_index(),
+            index: self.batcher.expiries_until(),
         };
         self.answer(report.node, report.boot, reported);
     }

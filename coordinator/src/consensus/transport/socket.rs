@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use bytes::{Buf, Bytes, BytesMut};
 use mio::net::TcpStream;
 
+use super::waiting::Waiting;
 use crate::consensus::frame::{self, Frame, FrameError, HEADER_BYTES, Hello};
 use crate::consensus::node::PeerMessage;
 
@@ -37,17 +38,16 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// Writes as much as the system takes; what is left stays in `frames`.
-    pub fn write(&mut self, frames: &mut BytesMut) -> Result<(), Ended> {
+    pub fn write(&mut self, frames: &mut Waiting) -> Result<(), Ended> {
         while self.writable && !frames.is_empty() {
-            match self.stream.write(frames) {
+            match frames.write(|slices| self.stream.write_vectored(slices)) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
-                Ok(bytes) => frames.advance(bytes),
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        forget_large(frames);
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Incoming {
     }
 }
 
-fn forget_large(buffer: &mut BytesMut) {
+pub fn forget_large(buffer: &mut BytesMut) {
     if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
         *buffer = BytesMut::new();
     }
