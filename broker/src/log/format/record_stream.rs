@@ -2,7 +2,8 @@
 //!
 //! What the leader checks of a producer's batch, and what a lookup by time needs. Compressed records are unpacked as
 //! a stream up to a bound: nothing is held but the codec's window, and no count or length is
-//! believed. The layout of a record stands in `record`.
+//! believed. A record that is whole in what is at hand (in a batch that isn't compressed: each) is read there by
+//! `record`, where its layout stands too; one that isn't, or is wrong, goes byte by byte, and only so is an error told.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use zweig_client::kafka::records::{Compression, UnpackedTooLarge, unpack};
 
 use super::FormatError;
-use super::record::{VARINT_BYTES, VARLONG_BYTES};
+use super::record::{self, Record, VARINT_BYTES, VARLONG_BYTES};
 use super::record_batch::{HEADER_SIZE, Header};
 use crate::limits;
 
@@ -28,6 +29,16 @@ pub struct Place {
     pub offset_delta: i32,
     /// Its key isn't null.
     pub has_key: bool,
+}
+
+impl Place {
+    fn of(record: &Record<'_>) -> Place {
+        Place {
+            timestamp_delta_ms: record.timestamp_delta_ms,
+            offset_delta: record.offset_delta,
+            has_key: record.key.is_some(),
+        }
+    }
 }
 
 /// Why a batch's records can't be passed.
@@ -58,15 +69,18 @@ pub fn places<'a>(
     batch: &'a [u8],
     header: &Header,
 ) -> Result<impl Iterator<Item = Result<Place, StreamError>> + use<'a>, StreamError> {
-    let mut stream = Stream::new(open(batch, header)?);
+    let mut source = open(batch, header)?;
     let mut failed = false;
     Ok(std::iter::from_fn(move || {
         if failed {
             return None;
         }
-        let place = stream.next(None, &mut |_| {}).transpose();
-        failed = matches!(place, Some(Err(_)));
-        place
+        let place = match &mut source {
+            Source::Plain(stream) => stream.next(None, &mut |_| {}),
+            Source::Packed(stream) => stream.next(None, &mut |_| {}),
+        };
+        failed = place.is_err();
+        place.transpose()
     }))
 }
 
@@ -83,32 +97,43 @@ impl Look {
     /// Shows `found` the values of these headers, one after the other, until it says that this is enough, or the records, or the
     /// bytes that are looked through, end. Those that are null, or longer than [`WANTED_BYTES`], are left out. How many
     /// bytes were looked through.
-    pub fn through(
+    pub fn through(self, batch: &[u8], header: &Header, found: impl FnMut(&[u8]) -> bool) -> u64 {
+        match open(batch, header) {
+            Ok(Source::Plain(stream)) => self.through_stream(stream, found),
+            Ok(Source::Packed(stream)) => self.through_stream(stream, found),
+            Err(_) => 0,
+        }
+    }
+
+    fn through_stream<R: BufRead>(
         self,
-        batch: &[u8],
-        header: &Header,
+        stream: Stream<R>,
         mut found: impl FnMut(&[u8]) -> bool,
     ) -> u64 {
-        let Ok(source) = open(batch, header) else {
-            return 0;
-        };
         let goes_on = Cell::new(true);
         let mut show = |value: &[u8]| goes_on.set(goes_on.get() && found(value));
-        let mut stream = Stream::new(source.take(self.bytes));
+        let mut stream = Stream::new(stream.source.take(self.bytes));
         while goes_on.get() && matches!(stream.next(Some(self.name), &mut show), Ok(Some(_))) {}
         self.bytes - stream.source.limit()
     }
 }
 
-fn open<'a>(batch: &'a [u8], header: &Header) -> Result<Box<dyn BufRead + 'a>, StreamError> {
+/// A batch's records before the first of them.
+enum Source<'a> {
+    Plain(Stream<&'a [u8]>),
+    Packed(Stream<BufReader<Box<dyn Read + 'a>>>),
+}
+
+fn open<'a>(batch: &'a [u8], header: &Header) -> Result<Source<'a>, StreamError> {
     let codec = Compression::from_attributes(header.attributes)
         .map_err(|error| FormatError(error.to_string()))?;
     let packed = &batch[HEADER_SIZE..];
     Ok(match codec {
-        Compression::None => Box::new(packed),
+        Compression::None => Source::Plain(Stream::new(packed)),
         _ => {
             let stream = unpack(codec, packed, limits::unpacked_batch_bytes(packed.len()))?;
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, stream))
+            let buffer = BufReader::with_capacity(BUFFER_BYTES, Box::new(stream) as Box<dyn Read>);
+            Source::Packed(Stream::new(buffer))
         }
     })
 }
@@ -133,9 +158,25 @@ impl<R: BufRead> Stream<R> {
         name: Option<&str>,
         found: &mut dyn FnMut(&[u8]),
     ) -> Result<Option<Place>, StreamError> {
-        if self.source.fill_buf()?.is_empty() {
+        let at_hand = self.source.fill_buf()?;
+        if at_hand.is_empty() {
             return Ok(None);
         }
+        if name.is_none()
+            && let Some((record, length)) = record::first_whole(at_hand)
+        {
+            let place = Place::of(&record);
+            self.source.consume(length);
+            return Ok(Some(place));
+        }
+        self.byte_by_byte(name, found).map(Some)
+    }
+
+    fn byte_by_byte(
+        &mut self,
+        name: Option<&str>,
+        found: &mut dyn FnMut(&[u8]),
+    ) -> Result<Place, StreamError> {
         self.left = u64::MAX;
         let length = self.varint()?;
         self.left =
@@ -157,11 +198,11 @@ impl<R: BufRead> Stream<R> {
             let left = self.left;
             return Err(FormatError(format!("{left} bytes left behind a record")).into());
         }
-        Ok(Some(Place {
+        Ok(Place {
             timestamp_delta_ms,
             offset_delta,
             has_key,
-        }))
+        })
     }
 
     fn header(
@@ -276,7 +317,6 @@ pub(crate) mod tests {
     use bytes::Bytes;
     use zweig_client::kafka::records::{BatchSpec, Record, encode_batch};
 
-    use super::super::record;
     use super::super::record_batch::tests::{Batch, seal};
     use super::*;
 
@@ -414,13 +454,13 @@ pub(crate) mod tests {
                 let stream = places(&bad, &header).unwrap();
                 let stream: Vec<_> = stream.map_while(Result::ok).collect();
                 let slices = record::records(&bad[HEADER_SIZE..]).map_while(Result::ok);
-                let slices: Vec<_> = slices
-                    .map(|record| Place {
-                        timestamp_delta_ms: record.timestamp_delta_ms,
-                        offset_delta: record.offset_delta,
-                        has_key: record.key.is_some(),
-                    })
-                    .collect();
+                let slices: Vec<_> = slices.map(|record| Place::of(&record)).collect();
+                let mut bytes = Stream::new(&bad[HEADER_SIZE..]);
+                let bytes = std::iter::from_fn(|| match bytes.source {
+                    [] => None,
+                    _ => bytes.byte_by_byte(None, &mut |_| {}).ok(),
+                });
+                assert_eq!(bytes.collect::<Vec<_>>(), slices, "byte {at} = {value}");
                 assert_eq!(stream, slices, "byte {at} = {value}");
             }
         }

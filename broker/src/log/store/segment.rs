@@ -193,7 +193,7 @@ impl Segment {
 
     /// The first batch that holds `offset` or a later one; `None` when all are before it.
     pub fn find(&self, offset: i64) -> Result<Option<Found>, ReadError> {
-        let mut window = self.window(u64::MAX, HEADERS_CHUNK);
+        let mut window = self.window(u64::MAX, HEADERS_CHUNK).growing();
         let indexed = self.offset_index.lookup(offset)?;
         let trusted = match window.header(indexed) {
             Ok(Some(header)) => {

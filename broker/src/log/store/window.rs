@@ -7,6 +7,8 @@ use crate::disk::DiskFile;
 
 /// Enough for the headers between two index entries.
 pub const HEADERS_CHUNK: usize = 8 << 10;
+/// The first that is read where one or two headers may be all that is needed: copying more costs more than asking twice.
+pub const FIRST_CHUNK: usize = 512;
 /// For passing over a whole file.
 pub const FILE_CHUNK: usize = 1 << 20;
 
@@ -31,7 +33,9 @@ pub enum ScanError {
 pub struct Window {
     file: Arc<dyn DiskFile>,
     end: u64,
+    /// Read next at once.
     chunk: usize,
+    largest_chunk: usize,
     buffer: Vec<u8>,
     start: u64,
 }
@@ -43,9 +47,16 @@ impl Window {
             file,
             end,
             chunk,
+            largest_chunk: chunk,
             buffer: Vec::new(),
             start: 0,
         }
+    }
+
+    /// Reads [`FIRST_CHUNK`] first, then twice as much each time.
+    pub fn growing(self) -> Window {
+        let chunk = FIRST_CHUNK.min(self.largest_chunk);
+        Window { chunk, ..self }
     }
 
     /// Where the window's file ends.
@@ -61,6 +72,7 @@ impl Window {
         if !inside {
             let wanted = length.max(self.chunk) as u64;
             let wanted = wanted.min(self.end.saturating_sub(position)) as usize;
+            self.chunk = (2 * self.chunk).min(self.largest_chunk);
             self.buffer.resize(wanted, 0);
             let read = self.file.read_full_at(&mut self.buffer, position);
             self.start = position;

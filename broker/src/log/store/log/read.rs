@@ -218,7 +218,8 @@ impl Log {
         } else {
             segment.size()
         };
-        if upper == tail.offset {
+        // Also all of what lies before the active segment, where a reader is that has fallen behind.
+        if upper == tail.offset || (!active && upper >= tail.active_base) {
             return Ok(size);
         }
         Ok(match segment.find(upper)? {
