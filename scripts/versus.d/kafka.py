@@ -47,6 +47,7 @@ def _rows():
     yield "tools", Row("tools.produce", "`kafka-producer-perf-test`, 1 KiB records, `acks=all`", "MB/s", HIGHER)
     yield "tools", Row("tools.consume", "`kafka-consumer-perf-test`", "MB/s", HIGHER)
     yield "memory", Row("memory.idle", "memory of a broker, idle: RSS", "MiB", LOWER, Fraction(1, 20))
+    yield "memory", Row("memory.idle-pss", "memory of a broker, idle: PSS", "MiB", LOWER)
     yield "start", Row("start.first", "all brokers' processes started, to the first acknowledged record", "ms", LOWER, Fraction(1, 20))
     yield "kill", Row("kill.gap", "partition without a leader after `kill -9` of its broker", "ms", LOWER, Fraction(1, 5))
     many = f"{MANY_TOPICS * MANY_PARTITIONS:,} partitions"
@@ -113,7 +114,7 @@ class Peer:
     def _all(self, run, wanted):
         if "memory" in wanted:
             time.sleep(5)
-            run.measure("memory", lambda: {"idle": max(memory_mib(pid)[0] for pid in run.servers.pids)})
+            run.measure("memory", lambda: _idle(run.servers.pids))
         if wanted != ["memory"]:
             # A JVM compiles first what it runs often; nobody asks how fast it is before.
             seconds = self.warm_up[run.servers.warms_up]
@@ -209,6 +210,11 @@ class Peer:
 
 def _bench(run, arguments, servers=None):
     return run.bench("stream", servers or run.servers.names, ["--connections", "2", *arguments])
+
+
+def _idle(pids):
+    sizes = [memory_mib(pid) for pid in pids]
+    return {"idle": max(rss for rss, _ in sizes), "idle-pss": max(pss for _, pss in sizes)}
 
 
 def _volume(report, cpu):
