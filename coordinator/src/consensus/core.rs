@@ -36,6 +36,8 @@ use crate::storage::raft_log::{Position, Recovered};
 
 pub use interface::{CoreConfig, Input, Install, Outputs, Patience, Persist, ProposeError};
 
+/// With more committed entries to apply a node does not stand for election at once.
+const UNAPPLIED_ENTRIES: u64 = 256;
 /// Bytes of entries in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Messages of entries on their way to one follower.
@@ -277,7 +279,10 @@ impl Core {
     }
 
     fn campaign(&mut self) {
-        if self.raw.raft.promotable() {
+        // Raft would copy all that is not applied yet, to look for changes of members. Its own patience goes on.
+        let committed = self.raw.raft.raft_log.committed;
+        let is_close = committed <= self.applied + UNAPPLIED_ENTRIES;
+        if self.raw.raft.promotable() && is_close {
             // An error means that it can't stand just now, such as a pending change of members.
             let _ = self.raw.campaign();
         }

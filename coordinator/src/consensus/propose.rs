@@ -14,20 +14,30 @@ use bytes::Bytes;
 use crate::state_machine::{Command, EntryBuilder, Op};
 
 /// Bytes of accepted commands that wait for their entry.
-const QUEUE_BYTES: usize = 64 << 20;
+const QUEUE_BYTES: usize = 256 << 20;
 
-/// Bytes of entries that are proposed and not committed, at most, but for a single larger one. Heartbeats and reports wait on
-/// each node behind the entries that were sent before them: behind more than this a slow machine would take them for lost.
+/// From so many bytes of entries on that are proposed and not committed none is proposed. Heartbeats wait on each node behind
+/// the entries that were sent before them: behind much more than this a slow machine would take them for lost.
 const UNCOMMITTED_BYTES: usize = 16 << 20;
 
 /// How long a batch waits for the one before it, milliseconds: longer than it takes to commit one nearby, and short
 /// beside the way to a node far away, whose answer would otherwise be waited for twice.
 const GATHER_MS: u64 = 3;
 
+/// Who has not applied what was committed so long ago is out of touch: what its clients read would be too old. As ZooKeeper's
+/// `syncLimit` times `tickTime`, as it comes; milliseconds.
+const STALE_MS: u64 = 10_000;
+
+/// Between two looks at what is committed, milliseconds.
+const LOOK_MS: u64 = 1_000;
+
 /// Commands accepted in this term, in order.
 #[derive(Debug)]
 pub struct Batcher {
     queue: VecDeque<Bytes>,
+    /// Commands that end sessions by their timeout. They go first: while one waits, no report is acknowledged.
+    expiries: VecDeque<Bytes>,
+    /// Of both.
     queued_bytes: usize,
     entry_bytes: usize,
     /// Index and bytes of entries that were proposed and not committed yet, in order.
@@ -37,10 +47,10 @@ pub struct Batcher {
     time_ms: i64,
     /// When the newest entry was proposed, by the clock of [`Batcher::proposed`].
     proposed_ms: u64,
-    /// Commands of the queue up to the last one that ends a session by its timeout.
-    up_to_expiry: usize,
-    /// The last entry in which such a one may be.
+    /// The last entry in which an expiry may be.
     expiries_until: u64,
+    /// When was committed up to where: once per [`LOOK_MS`], back to [`STALE_MS`].
+    commits: VecDeque<(u64, u64)>,
 }
 
 impl Batcher {
@@ -48,14 +58,15 @@ impl Batcher {
     pub fn new(entry_bytes: usize) -> Self {
         Self {
             queue: VecDeque::new(),
+            expiries: VecDeque::new(),
             queued_bytes: 0,
             entry_bytes,
             under_way: VecDeque::new(),
             under_way_bytes: 0,
             time_ms: 0,
             proposed_ms: 0,
-            up_to_expiry: 0,
             expiries_until: 0,
+            commits: VecDeque::new(),
         }
     }
 
@@ -66,9 +77,12 @@ impl Batcher {
         self.time_ms = self.time_ms.max(time_ms);
     }
 
-    /// No entry behind this one ends a session by its timeout.
-    pub fn expiries_until(&self) -> u64 {
-        self.expiries_until
+    /// Up to where a node has to have applied the log to answer for its clients: no entry behind this one ends a session by its
+    /// timeout, or was committed long ago.
+    pub fn to_be_applied(&self, now_ms: u64) -> u64 {
+        let old = |(at_ms, _): &&(u64, u64)| now_ms >= at_ms + STALE_MS;
+        let old = self.commits.iter().take_while(old).last();
+        old.map_or(0, |&(_, index)| index).max(self.expiries_until)
     }
 
     /// Whether another command fits.
@@ -84,26 +98,42 @@ impl Batcher {
 
     /// Adds an encoded command that ends a session by its timeout.
     pub fn push_expiry(&mut self, command: Bytes) {
-        self.push(command);
-        self.up_to_expiry = self.queue.len();
+        self.queued_bytes += command.len();
+        self.expiries.push_back(command);
     }
 
     /// Whether an expiry waits to be proposed.
     pub fn holds_expiry(&self) -> bool {
-        self.up_to_expiry > 0
+        !self.expiries.is_empty()
     }
 
     /// Leadership ended: what was not proposed never will be.
     pub fn clear(&mut self) {
         self.queue.clear();
+        self.expiries.clear();
         self.queued_bytes = 0;
-        self.up_to_expiry = 0;
         self.under_way.clear();
         self.under_way_bytes = 0;
+        self.commits.clear();
     }
 
     /// Entries up to `index` are committed.
-    pub fn committed(&mut self, index: u64) {
+    pub fn committed(&mut self, index: u64, now_ms: u64) {
+        if self
+            .commits
+            .back()
+            .is_none_or(|&(at_ms, _)| now_ms >= at_ms + LOOK_MS)
+        {
+            self.commits.push_back((now_ms, index));
+            // The newest old one counts.
+            while self
+                .commits
+                .get(1)
+                .is_some_and(|&(at_ms, _)| now_ms >= at_ms + STALE_MS)
+            {
+                self.commits.pop_front();
+            }
+        }
         while let Some((_, bytes)) = self.under_way.pop_front_if(|(at, _)| *at <= index) {
             self.under_way_bytes -= bytes;
         }
@@ -114,14 +144,14 @@ impl Batcher {
         self.under_way_bytes < UNCOMMITTED_BYTES
     }
 
-    /// The next entry and how many commands it takes from the queue; [`Batcher::proposed`] removes them.
+    /// The next entry and how many commands it takes; [`Batcher::proposed`] removes them.
     pub fn entry(&mut self, term: u64, now_ms: i64) -> Option<(Bytes, usize)> {
-        let first = self.queue.front()?.len();
+        let first = self.expiries.front().or(self.queue.front())?.len();
         self.time_ms = self.time_ms.max(now_ms);
         let mut builder = EntryBuilder::new(term, self.time_ms);
         let mut taken = 0;
         let mut bytes = 0;
-        for command in &self.queue {
+        for command in self.expiries.iter().chain(&self.queue) {
             if taken > 0 && bytes + command.len() > self.entry_bytes.max(first) {
                 break;
             }
@@ -139,20 +169,22 @@ impl Batcher {
 
     /// Until when what is queued waits at most; nothing if nothing is queued.
     pub fn gathers_until_ms(&self) -> Option<u64> {
-        (!self.queue.is_empty()).then_some(self.proposed_ms + GATHER_MS)
+        (self.queued_bytes > 0).then_some(self.proposed_ms + GATHER_MS)
     }
 
     /// Raft has taken the entry with that many commands as the one of `index`.
     pub fn proposed(&mut self, commands: usize, index: u64, now_ms: u64) {
         self.proposed_ms = now_ms;
-        if self.up_to_expiry > 0 {
+        if self.holds_expiry() {
             self.expiries_until = index;
         }
-        let bytes: usize = self.queue.drain(..commands).map(|each| each.len()).sum();
+        let ended = commands.min(self.expiries.len());
+        let taken = self.expiries.drain(..ended);
+        let taken = taken.chain(self.queue.drain(..commands - ended));
+        let bytes: usize = taken.map(|command| command.len()).sum();
         self.queued_bytes -= bytes;
         self.under_way.push_back((index, bytes));
         self.under_way_bytes += bytes;
-        self.up_to_expiry = self.up_to_expiry.saturating_sub(commands);
     }
 }
 
@@ -263,7 +295,7 @@ mod tests {
             batcher.proposed(1, index, 5);
         }
         assert!(!batcher.may_propose());
-        batcher.committed(1);
+        batcher.committed(1, 6);
         assert!(batcher.may_propose());
         batcher.push(large);
         batcher.proposed(1, 3, 5);
@@ -273,17 +305,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_committed_long_ago_has_to_be_applied() {
+        let mut batcher = Batcher::new(1);
+        batcher.leads_from(4, 0);
+        for second in 0..30 {
+            batcher.committed(10 + second, second * 1_000);
+            batcher.committed(11 + second, second * 1_000 + 1);
+            assert!(batcher.commits.len() <= 12);
+        }
+        assert_eq!(batcher.to_be_applied(29_000), 10 + 19);
+        assert_eq!(batcher.to_be_applied(29_999), 10 + 19);
+        batcher.clear();
+        assert_eq!(batcher.to_be_applied(40_000), 4);
+    }
+
+    #[test]
     fn an_expiry_is_held_until_it_is_proposed() {
         let mut batcher = Batcher::new(encoded(1).len());
         batcher.push(encoded(1));
         batcher.push_expiry(encoded(2));
         batcher.push(encoded(3));
         batcher.leads_from(10, 0);
-        for (index, held, until) in [(11, true, 11), (12, false, 12), (13, false, 12)] {
+        assert!(batcher.holds_expiry());
+        assert_eq!(batcher.to_be_applied(5), 10);
+        for index in [11, 12, 13] {
             let (_, taken) = batcher.entry(7, 1_000).unwrap();
             batcher.proposed(taken, index, 5);
-            let expected = (held, until);
-            assert_eq!((batcher.holds_expiry(), batcher.expiries_until()), expected);
+            assert!(!batcher.holds_expiry(), "it goes first");
+            assert_eq!(batcher.to_be_applied(5), 11);
         }
         batcher.push_expiry(encoded(4));
         batcher.clear();

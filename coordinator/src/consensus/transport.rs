@@ -36,7 +36,7 @@ use dial::Dialer;
 use socket::{Ended, Incoming, Outgoing};
 use waiting::Waiting;
 
-/// Bytes that wait for one peer.
+/// Bytes that wait for one peer in a lane.
 const QUEUE_BYTES: usize = 256 << 20;
 /// Frames that wait for the connection to one peer.
 const QUEUE_FRAMES: usize = 8_192;
@@ -191,7 +191,7 @@ impl Transport {
         let Some(peer) = self.peers.get_mut(&server_of(to)) else {
             return false;
         };
-        if peer.frames.len() > QUEUE_BYTES || peer.waiting > QUEUE_FRAMES {
+        if !peer.frames.has_room(&message, QUEUE_BYTES) || peer.waiting > QUEUE_FRAMES {
             return false;
         }
         peer.waiting += usize::from(peer.link.is_none());

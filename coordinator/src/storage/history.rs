@@ -80,10 +80,11 @@ impl Run {
     }
 }
 
-/// Adds a transaction to the last of `runs`, or begins another; tells how many bytes more there are.
+/// Adds a transaction to the last of `runs`, or begins another; tells how many bytes more there are. A large one has its own,
+/// so that who reads small ones need not read it.
 pub fn push(runs: &mut Vec<Run>, transaction: &Transaction) -> usize {
     match runs.last_mut() {
-        Some(run) if run.value.len() < RUN_BYTES => {
+        Some(run) if run.value.len() < RUN_BYTES && transaction.size_bytes() < RUN_BYTES => {
             let before = run.value.len();
             run.add(transaction);
             run.value.len() - before

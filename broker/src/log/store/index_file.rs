@@ -4,7 +4,7 @@
 //! page cache by binary search. The file is thought of as blocks of a page: one read brings the block that an
 //! entry is in, and each block's first entry, by which the block is found, is kept in memory once it was
 //! read. So a lookup that has been near before costs one read; an index that nobody looks into, or of one
-//! block, costs a file handle only; a full one of a segment of 1 GiB at most 8 KiB.
+//! block, costs a file handle only; a full one of a segment of 1 GiB at most 12 KiB.
 //!
 //! What is kept is what the file holds: entries don't change but by `truncate`, which waits for searches to end.
 

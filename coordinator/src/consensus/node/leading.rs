@@ -13,13 +13,13 @@ use crate::state_machine::{Command, Entry, Op, Origin};
 const ENTRIES_IN_FLIGHT: u64 = 256;
 
 impl Node {
-    /// Time of the newest entry in the log that has one.
     pub(super) fn begin_to_lead(&mut self) {
         self.joining.leads_since(self.now.ms);
         let last = self.core.last_index();
         self.batcher.leads_from(last, self.newest_time_ms());
     }
 
+    /// Time of the newest entry in the log that has one.
     fn newest_time_ms(&self) -> i64 {
         let view = self.core.view();
         let mut entries = (view.base().index + 1..=view.last().index)
@@ -67,7 +67,7 @@ impl Node {
             return;
         };
         let committed = self.core.committed();
-        self.batcher.committed(committed);
+        self.batcher.committed(committed, self.now.ms);
         while self.core.last_index() < committed + ENTRIES_IN_FLIGHT && self.batcher.may_propose() {
             let under_way = self.core.last_index() > committed;
             if under_way && self.batcher.gathers(self.now.ms) {
@@ -133,7 +133,8 @@ impl Node {
 
     /// This node has proved that it still led after it took the report. Its sender may answer for its sessions again,
     /// once it has applied the end of each that expires: one that was silent for long, or lags, would otherwise go on
-    /// serving a session whose ephemerals are gone. What else it has not applied yet is no reason to cut its clients off.
+    /// serving a session whose ephemerals are gone. What else it has not applied yet is no reason to cut its clients off, unless
+    /// it lags by seconds.
     pub(super) fn acknowledge(&mut self, report: Taken) {
         if !self.core.leads(report.term) {
             return;
@@ -146,7 +147,7 @@ impl Node {
         let reported = PeerMessage::Reported {
             boot: report.boot,
             sequence: report.sequence,
-            index: self.batcher.expiries_until(),
+            index: self.batcher.to_be_applied(self.now.ms),
         };
         self.answer(report.node, report.boot, reported);
     }

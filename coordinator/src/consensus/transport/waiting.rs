@@ -1,8 +1,9 @@
 //! What waits to be sent to one peer: two lanes over one connection.
 //!
-//! Raft's heartbeats and votes, and the reports that keep sessions alive, must not wait behind megabytes of data: whoever
-//! hears no acknowledgement in time closes its clients. So they are written before data that waits, as soon as the frame
-//! that has been begun is through. Nothing depends on the order between the lanes; each keeps its own.
+//! Raft's votes, and the reports that keep sessions alive, must not wait behind megabytes of data: whoever hears no
+//! acknowledgement in time closes its clients. So they are written before data that waits, as soon as the frame that has
+//! been begun is through. Each lane keeps its order. Heartbeats stay behind the entries before them: by the answer to one raft
+//! knows that these have arrived, and sends more. So do reports of clients that have left, behind what these asked for.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -37,14 +38,17 @@ impl Waiting {
         self.lengths.push_back(self.data.len() - before);
     }
 
-    /// Bytes of both lanes.
-    pub fn len(&self) -> usize {
-        self.urgent.len() + self.data.len()
+    /// Whether the lane of `message` holds less than so many bytes.
+    pub fn has_room(&self, message: &PeerMessage, bytes: usize) -> bool {
+        match is_urgent(message) {
+            true => self.urgent.len() < bytes,
+            false => self.data.len() < bytes,
+        }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.urgent.is_empty() && self.data.is_empty()
     }
 
     /// Hands what waits to `write`, in order, and takes away as many bytes as it took.
@@ -84,15 +88,14 @@ impl Waiting {
     }
 }
 
-/// Small, and late if it waits.
+/// Late if it waits.
 fn is_urgent(message: &PeerMessage) -> bool {
     match message {
-        PeerMessage::Report(_) | PeerMessage::Reported { .. } => true,
+        PeerMessage::Report(report) => report.left.is_empty(),
+        PeerMessage::Reported { .. } => true,
         PeerMessage::Raft(message) => matches!(
             message.get_msg_type(),
-            MessageType::MsgHeartbeat
-                | MessageType::MsgHeartbeatResponse
-                | MessageType::MsgRequestVote
+            MessageType::MsgRequestVote
                 | MessageType::MsgRequestVoteResponse
                 | MessageType::MsgRequestPreVote
                 | MessageType::MsgRequestPreVoteResponse
@@ -164,12 +167,10 @@ mod tests {
     fn each_lane_keeps_its_order() {
         let mut waiting = Waiting::default();
         let mixed = [data(1), urgent(1), data(2), urgent(2)];
-        let bytes = mixed
-            .iter()
-            .map(|message| encoded(std::slice::from_ref(message)).len());
-        let bytes: usize = bytes.sum();
         mixed.into_iter().for_each(|message| waiting.put(message));
-        assert_eq!(waiting.len(), bytes);
+        assert!(waiting.has_room(&data(3), encoded(&[data(1), data(2)]).len() + 1));
+        assert!(!waiting.has_room(&data(3), encoded(&[data(1), data(2)]).len()));
+        assert!(waiting.has_room(&urgent(3), encoded(&[urgent(1), urgent(2)]).len() + 1));
         let expected = [urgent(1), urgent(2), data(1), data(2)];
         assert_eq!(write(&mut waiting, usize::MAX), encoded(&expected));
         assert!(waiting.is_empty() && waiting.lengths.is_empty() && waiting.begun == 0);
