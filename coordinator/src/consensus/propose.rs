@@ -18,7 +18,7 @@ const QUEUE_BYTES: usize = 256 << 20;
 
 /// From so many bytes of entries on that are proposed and not committed none is proposed. Heartbeats wait on each node behind
 /// the entries that were sent before them: behind much more than this a slow machine would take them for lost.
-const UNCOMMITTED_BYTES: usize = 16 << 20;
+const UNCOMMITTED_BYTES: usize = 8 << 20;
 
 /// How long a batch waits for the one before it, milliseconds: longer than it takes to commit one nearby, and short
 /// beside the way to a node far away, whose answer would otherwise be waited for twice.

@@ -19,8 +19,9 @@ use crate::mutants::{self, Mutant};
 /// Bound of sessions in one report; the rest follows in the next.
 pub const REPORT_SESSIONS: usize = 100_000;
 
-/// Acknowledged reports that wait for their index; who lags by so many periods is out of touch anyway.
-const ACKNOWLEDGED: usize = 64;
+/// Reports that wait for their acknowledgement, and acknowledged ones that wait for their index; who lags by so many periods is
+/// out of touch anyway.
+const REPORTS: usize = 64;
 
 /// Sessions heard from since the last report.
 pub type Heard = HashMap<SessionId, u64>;
@@ -55,8 +56,10 @@ pub struct Reporter {
     /// When the last report was made.
     sent_ms: u64,
     sequence: u64,
-    /// Sent and not acknowledged: when, and what it held.
-    open: Option<(u64, Report)>,
+    /// The newest one while it is not acknowledged; it holds what those before it did that were not.
+    open: Option<Report>,
+    /// Sent and not acknowledged: number, and when. In order.
+    unacknowledged: VecDeque<(u64, u64)>,
     carry: Heard,
     /// To be reported.
     left: Vec<Left>,
@@ -74,6 +77,7 @@ impl Reporter {
             sent_ms: 0,
             sequence: 0,
             open: None,
+            unacknowledged: VecDeque::new(),
             carry: Heard::new(),
             left: Vec::new(),
             counts_at: VecDeque::new(),
@@ -92,7 +96,7 @@ impl Reporter {
         self.sent_ms = now_ms;
         let mut all = std::mem::take(&mut self.carry);
         let mut left = std::mem::take(&mut self.left);
-        if let Some((_, open)) = self.open.take() {
+        if let Some(open) = self.open.take() {
             all.extend(open.sessions);
             left.extend(open.left);
         }
@@ -109,7 +113,11 @@ impl Reporter {
             sessions,
             left,
         };
-        self.open = Some((now_ms, report.clone()));
+        self.open = Some(report.clone());
+        self.unacknowledged.push_back((self.sequence, now_ms));
+        if self.unacknowledged.len() > REPORTS {
+            self.unacknowledged.pop_front();
+        }
         report
     }
 
@@ -123,14 +131,22 @@ impl Reporter {
         self.next_at_ms = self.next_at_ms.min(soon_ms);
     }
 
-    /// The leader has acknowledged a report; that counts once `index` is applied.
+    /// The leader has acknowledged a report, also one before the newest; that counts once `index` is applied.
     pub fn acknowledged(&mut self, sequence: u64, index: u64) {
-        if let Some((sent_ms, _)) = self.open.take_if(|(_, open)| open.sequence == sequence) {
+        self.open.take_if(|open| open.sequence == sequence);
+        let mut sent_ms = None;
+        while let Some((number, at_ms)) = self
+            .unacknowledged
+            .pop_front_if(|(number, _)| *number <= sequence)
+        {
+            sent_ms = (number == sequence).then_some(at_ms);
+        }
+        if let Some(sent_ms) = sent_ms {
             // A later leader's log may be shorter: then the newer report counts first.
             while self.counts_at.pop_back_if(|(at, _)| *at >= index).is_some() {}
             self.counts_at.push_back((index, sent_ms));
         }
-        if self.counts_at.len() > ACKNOWLEDGED {
+        if self.counts_at.len() > REPORTS {
             self.counts_at.pop_front();
         }
     }
@@ -188,9 +204,11 @@ mod tests {
         reporter.applied(0);
         assert_eq!(
             reporter.acknowledged_sent_ms(),
-            None,
-            "too late: the second one is open"
+            Some(0),
+            "late, but what it says holds"
         );
+        let third = reporter.report(150, heard(&[]));
+        assert_eq!(third.sessions.len(), 3, "the second one is open");
         reporter.acknowledged(second.sequence, 0);
         reporter.applied(0);
         assert_eq!(
@@ -198,6 +216,10 @@ mod tests {
             Some(100),
             "when it was sent, not when it was answered"
         );
+        reporter.acknowledged(third.sequence, 0);
+        reporter.acknowledged(second.sequence, 0);
+        reporter.applied(0);
+        assert_eq!(reporter.acknowledged_sent_ms(), Some(150));
         assert_eq!(reporter.report(200, heard(&[])).sessions, []);
     }
 
