@@ -13,8 +13,10 @@ use super::keys::meta::Span;
 use super::{HistoryBounds, StoreError};
 use crate::tree::{Transaction, Zxid};
 
-/// A run takes no further transaction when it has so many bytes.
+/// A run takes no further transaction when it has so many bytes ...
 const RUN_BYTES: usize = 32 << 10;
+/// ... or one that is so much later than its first, milliseconds.
+const RUN_MS: i64 = 1_000;
 /// A span is closed when it holds this many bytes ...
 const SPAN_BYTES: u64 = 1 << 20;
 /// ... or covers this much time, milliseconds.
@@ -25,6 +27,8 @@ const SPAN_MS: i64 = 10_000;
 pub struct Run {
     first: Zxid,
     last: Zxid,
+    /// Of the first one.
+    since_ms: i64,
     /// Of the last one.
     time_ms: i64,
     /// Of all images, as [`Transaction::size_bytes`] counts them.
@@ -40,6 +44,7 @@ impl Run {
         let mut run = Run {
             first: transaction.zxid,
             last: transaction.zxid,
+            since_ms: transaction.time_ms,
             time_ms: transaction.time_ms,
             image_bytes: 0,
             value,
@@ -53,6 +58,13 @@ impl Run {
         self.last = transaction.zxid;
         self.time_ms = transaction.time_ms;
         self.image_bytes += transaction.size_bytes() as u64;
+    }
+
+    /// Whether it takes another one. A large transaction stands alone, so that who reads small ones need not read it.
+    fn takes(&self, transaction: &Transaction) -> bool {
+        self.value.len() < RUN_BYTES
+            && transaction.size_bytes() < RUN_BYTES
+            && transaction.time_ms - self.since_ms < RUN_MS
     }
 
     /// Its first transaction.
@@ -80,11 +92,10 @@ impl Run {
     }
 }
 
-/// Adds a transaction to the last of `runs`, or begins another; tells how many bytes more there are. A large one has its own,
-/// so that who reads small ones need not read it.
+/// Adds a transaction to the last of `runs`, or begins another; tells how many bytes more there are.
 pub fn push(runs: &mut Vec<Run>, transaction: &Transaction) -> usize {
     match runs.last_mut() {
-        Some(run) if run.value.len() < RUN_BYTES && transaction.size_bytes() < RUN_BYTES => {
+        Some(run) if run.takes(transaction) => {
             let before = run.value.len();
             run.add(transaction);
             run.value.len() - before
@@ -256,7 +267,7 @@ mod tests {
         let zxids: Vec<i64> = (1..=2_000).collect();
         let bytes: usize = zxids
             .iter()
-            .map(|&zxid| push(&mut runs, &transaction(zxid, zxid)))
+            .map(|&zxid| push(&mut runs, &transaction(zxid, 5)))
             .sum();
         assert_eq!(
             bytes,
@@ -269,6 +280,11 @@ mod tests {
         );
         let read = runs.iter().flat_map(|run| run.transactions().unwrap());
         assert_eq!(read.map(|each| each.zxid.0).collect::<Vec<_>>(), zxids);
+        let before = runs.len();
+        push(&mut runs, &transaction(2_001, 4 + RUN_MS));
+        assert_eq!(runs.len(), before);
+        push(&mut runs, &transaction(2_002, 5 + RUN_MS));
+        assert_eq!(runs.len(), before + 1, "it is a second later");
     }
 
     fn spans(max_age_ms: i64, max_bytes: u64) -> Spans {
