@@ -69,8 +69,8 @@ pub enum PeerMessage {
         boot: u64,
         /// Which report.
         sequence: u64,
-        /// Every session that the leader had begun to expire by then ends at this index, or before. So the
-        /// acknowledgement counts for who has applied that far.
+        /// Every session that the leader had begun to expire by then ends at this index, or before, and what was
+        /// committed seconds ago stands before it. So the acknowledgement counts for who has applied that far.
         index: u64,
     },
     /// How the sender stands, told to everyone once per report period.
