@@ -209,7 +209,7 @@ pub struct NetConfig {
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: i32,
     /// `max.incremental.fetch.session.cache.slots`.
-    pub fetch_session_slots: i32,
+    pub fetch_session_slots: usize,
     /// `request.timeout.ms`, between brokers.
     pub request_timeout: Duration,
 }

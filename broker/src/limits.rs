@@ -39,3 +39,6 @@ pub const MAX_ELECTIONS: usize = 200_000;
 
 /// Longest name of a topic in bytes, so that its folder's name fits a file system.
 pub const MAX_TOPIC_NAME_BYTES: usize = 249;
+
+/// Partitions that all fetch sessions remember together, those of followers apart; some 300 bytes each.
+pub const MAX_SESSION_PARTITIONS: usize = 200_000;

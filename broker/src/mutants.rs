@@ -46,10 +46,12 @@ pub enum Mutant {
     RestartGoesOnLeading,
     /// What is synced before it is acknowledged is not, on leader and followers: where either syncs, one copy is left.
     AckBeforeSync,
+    /// A partition of which a fetch session was told everything is never looked at again.
+    QuietForEver,
 }
 
 /// All of them.
-pub const ALL: [Mutant; 20] = [
+pub const ALL: [Mutant; 21] = [
     Mutant::TruncateToHighWatermark,
     Mutant::AckBeforeHighWatermark,
     Mutant::LeaderEpochUnchecked,
@@ -70,6 +72,7 @@ pub const ALL: [Mutant; 20] = [
     Mutant::FetchBeyondHighWatermark,
     Mutant::RestartGoesOnLeading,
     Mutant::AckBeforeSync,
+    Mutant::QuietForEver,
 ];
 
 /// Whether this mistake is made now.

@@ -9,6 +9,8 @@ mod connections;
 mod operators;
 #[path = "wire_kafka/records.rs"]
 mod records;
+#[path = "wire_kafka/sessions.rs"]
+mod sessions;
 #[path = "wire_kafka/topics.rs"]
 mod topics;
 

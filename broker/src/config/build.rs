@@ -235,7 +235,8 @@ fn net(v: &Values) -> NetConfig {
         max_connections_per_ip: v.int("max.connections.per.ip"),
         max_idle: idle.map(Duration::from_millis),
         fetch_max_bytes: v.int("fetch.max.bytes"),
-        fetch_session_slots: v.int("max.incremental.fetch.session.cache.slots"),
+        fetch_session_slots: usize::try_from(v.int("max.incremental.fetch.session.cache.slots"))
+            .unwrap_or(0),
         request_timeout: ms(v, "request.timeout.ms"),
     }
 }

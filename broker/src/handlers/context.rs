@@ -5,6 +5,7 @@ use super::init_producer_id::ProducerIds;
 use crate::config::Config;
 use crate::log::TopicPartition;
 use crate::metadata::{Image, MetadataCache};
+use crate::purgatory::session::FetchSessions;
 use crate::replica::hosted::ReplicaManager;
 use crate::shard::Shards;
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub struct Services {
     pub groups: Shards,
     /// Ids for idempotent producers.
     pub producer_ids: ProducerIds,
+    /// Fetches that name their partitions once.
+    pub fetch_sessions: FetchSessions,
 }
 
 impl std::fmt::Debug for Services {

@@ -74,7 +74,7 @@ fn worth_reading(wanted: &[Wanted], reader: Reader, bounds: Bounds) -> bool {
 
 /// What is left for a partition of a fetch that has `size` bytes already. The first that has records may exceed all
 /// bounds by one batch, so that a reader always gets on.
-fn within(from: ReadFrom, max_bytes: usize, size: usize) -> ReadFrom {
+pub(super) fn within(from: ReadFrom, max_bytes: usize, size: usize) -> ReadFrom {
     ReadFrom {
         max_bytes: from.max_bytes.min(max_bytes.saturating_sub(size)),
         min_one: size == 0,

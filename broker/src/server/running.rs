@@ -17,6 +17,7 @@ use crate::ensemble::port::Port;
 use crate::handlers::{ProducerIds, Services};
 use crate::log::LogManager;
 use crate::metadata::{Image, MetadataCache};
+use crate::purgatory::session::FetchSessions;
 use crate::replica::hosted::{FatalHook, HostConfig, ReplicaManager};
 use crate::shard::{Led, Shards};
 use crate::tasks;
@@ -111,6 +112,7 @@ impl Running {
             admin: face,
             groups,
             producer_ids: ProducerIds::default(),
+            fetch_sessions: FetchSessions::new(config.net.fetch_session_slots),
         });
         let until = (&running.net, &running.net_stop);
         listeners::serve(bound, &config.net, &services, until);

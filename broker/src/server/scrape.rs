@@ -36,6 +36,7 @@ impl Scrape {
             .into_iter()
             .map(|partition| (partition.led(), partition))
             .collect();
+        fetch_sessions(&mut page, &self.services);
         replicated(&mut page, &self.services, &partitions);
         leaderships(&mut page, metrics);
         logs(&mut page, &partitions);
@@ -207,6 +208,26 @@ fn requests(page: &mut Page, metrics: &Metrics) {
         "zweig_broker_log_sync_seconds",
         "How long logs took to be on the disk, where flush.messages asks for it.",
         &metrics.syncs.get(),
+    );
+}
+
+fn fetch_sessions(page: &mut Page, services: &Services) {
+    let sessions = &services.fetch_sessions;
+    let (count, partitions) = sessions.count();
+    page.gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        "Fetch sessions of consumers and followers.",
+        count,
+    );
+    page.gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+        "Partitions that fetch sessions remember.",
+        partitions,
+    );
+    page.counter(
+        "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
+        "Fetch sessions that made room for others.",
+        sessions.evictions(),
     );
 }
 

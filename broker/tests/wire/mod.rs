@@ -20,6 +20,7 @@ use zweig_broker::log::{LogConfig, LogManager, TopicPartition};
 use zweig_broker::metadata::MetadataCache;
 use zweig_broker::net::listener::{ListenerConfig, serve};
 use zweig_broker::net::socket::TcpListener;
+use zweig_broker::purgatory::session::FetchSessions;
 use zweig_broker::replica::hosted::{HostConfig, ReplicaManager};
 use zweig_broker::shard::Shards;
 
@@ -185,6 +186,7 @@ fn services(
         admin: ensemble,
         groups: Shards::new(GroupConfig::default(), DEADLINE, Arc::new(NoGroups)),
         producer_ids: ProducerIds::default(),
+        fetch_sessions: FetchSessions::new(config.net.fetch_session_slots),
     };
     (services, logs)
 }

@@ -14,8 +14,50 @@ pub const FETCH_VERSION: i16 = 10;
 
 const PRODUCE_KEY: i16 = 0;
 const FETCH_KEY: i16 = 1;
-/// `session_id` and `session_epoch` of a fetch that is complete in itself.
-const NO_SESSION: (i32, i32) = (0, -1);
+/// What a fetch says of its session (KIP-227).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchSession {
+    /// Its id; 0 for none.
+    pub id: i32,
+    /// Counts its requests; 0 begins one, -1 wants none.
+    pub epoch: i32,
+}
+
+impl FetchSession {
+    /// A fetch that is complete in itself.
+    pub const NONE: Self = Self { id: 0, epoch: -1 };
+    /// A fetch that names everything, so that the next ones need not.
+    pub const BEGINS: Self = Self { id: 0, epoch: 0 };
+
+    /// Of a request that names everything, in place of this session.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self {
+            epoch: Self::BEGINS.epoch,
+            ..self
+        }
+    }
+
+    /// Whether a request of it names everything.
+    #[must_use]
+    pub fn names_all(self) -> bool {
+        self.epoch <= 0
+    }
+
+    /// Of the next request, when the answer to this one names that session.
+    #[must_use]
+    pub fn next(self, answered: i32) -> Self {
+        match (answered, self.epoch) {
+            (0, -1) => Self::NONE,
+            (0, _) => Self::BEGINS,
+            (id, 0 | i32::MAX) => Self { id, epoch: 1 },
+            (id, epoch) => Self {
+                id,
+                epoch: epoch + 1,
+            },
+        }
+    }
+}
 
 /// An answer ends too early, or holds a length that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -184,12 +226,14 @@ pub struct FetchLimits {
     pub partition_max_bytes: i32,
 }
 
-/// Writes a Fetch request: partitions with the offset each is read from, those of one topic one behind the other.
+/// Writes a Fetch request: partitions with the offset each is read from, those of one topic one behind the other. In a
+/// session, those alone that are read from elsewhere than before.
 pub fn put_fetch<'a>(
     out: &mut BytesMut,
     correlation: i32,
     client_id: &str,
     limits: &FetchLimits,
+    session: FetchSession,
     partitions: impl IntoIterator<Item = (&'a str, i32, i64)>,
 ) {
     let frame = begin(out, FETCH_KEY, FETCH_VERSION, correlation, client_id);
@@ -198,8 +242,8 @@ pub fn put_fetch<'a>(
     out.put_i32(limits.min_bytes);
     out.put_i32(limits.max_bytes);
     out.put_i8(0); // Read uncommitted.
-    out.put_i32(NO_SESSION.0);
-    out.put_i32(NO_SESSION.1);
+    out.put_i32(session.id);
+    out.put_i32(session.epoch);
     let mut topics = Counted::begin(out);
     let mut current: Option<(&str, Counted)> = None;
     for (topic, partition, offset) in partitions {
@@ -244,18 +288,26 @@ pub struct Fetched<'a> {
     pub records: &'a [u8],
 }
 
-/// Reads an answer to Fetch, without its length and correlation id; returns the error code of the whole.
+/// What an answer to Fetch says as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeFetch {
+    /// Kafka's error code, 0 for none.
+    pub error: i16,
+    /// Id of the session, 0 for none.
+    pub session: i32,
+}
+
+/// Reads an answer to Fetch, without its length and correlation id.
 ///
 /// # Errors
 /// [`Malformed`], or the first error of `each`.
 pub fn fetched<'a, E: From<Malformed>>(
     answer: &'a [u8],
     mut each: impl FnMut(Fetched<'a>) -> Result<(), E>,
-) -> Result<i16, E> {
+) -> Result<WholeFetch, E> {
     let mut reader = Reader(answer);
     let _throttle_ms = reader.i32()?;
-    let whole = reader.i16()?;
-    let _session = reader.i32()?;
+    let (error, session) = (reader.i16()?, reader.i32()?);
     for _ in 0..reader.count()? {
         let topic = reader.string()?;
         for _ in 0..reader.count()? {
@@ -276,7 +328,7 @@ pub fn fetched<'a, E: From<Malformed>>(
         }
     }
     reader.end()?;
-    Ok(whole)
+    Ok(WholeFetch { error, session })
 }
 
 /// Bytes of an answer that are not read yet.

@@ -2,33 +2,39 @@
 //!
 //! ```text
 //! image ──▶ follow / leave ──▶ followed partitions of that leader
-//!                                   │ each that is not paused
+//!                                   │ each that changed and is not paused
 //!                                   ▼
 //!           request (offset, epoch of the last record) ──▶ leader ──▶ answer
 //!                                   ▲                                  │ per partition: append, cut, begin anew, pause
 //!                                   └──────────────────────────────────┘
 //! ```
 //! Requests name topics by id, and this broker by id and epoch (Fetch 15 and later), so that a leader counts only
-//! what this life of this broker holds. Fetch sessions are not used: a request lists its partitions.
+//! what this life of this broker holds. In a fetch session a request names what moved since the one before, and an answer what
+//! came; a connection that fails, and a new epoch of this broker, begin another one, with everything named.
 
+mod followed;
+mod session;
+
+use self::followed::{Followed, FollowedPartitions};
+use self::session::FetchSession;
 use super::following::Replicated;
 use super::leader_connection::{LeaderConnection, LeaderConnectionError};
 use super::partition::{Host, Partition, PartitionError};
 use crate::clock;
-use crate::log::{TopicId, TopicPartition};
+use crate::log::TopicPartition;
 use crate::metadata::MetadataCache;
 use crate::replica::truncation::EpochEnd;
 use crate::tasks;
 use crate::wire::codec::text;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use kafka_protocol::messages::fetch_request::{FetchPartition, ReplicaState};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -45,23 +51,12 @@ pub(super) struct Fetchers {
     by_leader: Mutex<BTreeMap<i32, Arc<Fetcher>>>,
 }
 
-/// One followed partition.
-#[derive(Debug, Clone)]
-struct Followed {
-    partition: Arc<Partition>,
-    leader_epoch: i32,
-    not_before: Option<Instant>,
-    /// The round that last brought records; whoever waits longest is asked for first.
-    served: u64,
-}
-
 /// What the task of one leader and the manager share.
 struct Fetcher {
     leader: i32,
     host: Arc<Host>,
     metadata: Arc<MetadataCache>,
-    followed: Mutex<BTreeMap<TopicPartition, Followed>>,
-    rounds: AtomicU64,
+    followed: Mutex<FollowedPartitions>,
     changed: Notify,
 }
 
@@ -106,7 +101,6 @@ impl Fetchers {
             host: Arc::clone(&self.host),
             metadata: Arc::clone(&self.metadata),
             followed: Mutex::default(),
-            rounds: AtomicU64::new(0),
             changed: Notify::new(),
         });
         let (task, shutdown) = (Arc::clone(&fetcher), self.shutdown.clone());
@@ -123,43 +117,34 @@ impl Fetchers {
 
 impl Fetcher {
     fn follow(&self, partition: &Arc<Partition>, leader_epoch: i32) {
-        let mut followed = self.followed.lock();
-        let known = followed.get(partition.name());
-        let same = |known: &Followed| {
-            known.leader_epoch == leader_epoch && Arc::ptr_eq(&known.partition, partition)
-        };
-        if !known.is_some_and(same) {
-            let entry = Followed {
-                partition: Arc::clone(partition),
-                leader_epoch,
-                not_before: None,
-                served: 0,
-            };
-            followed.insert(partition.name().clone(), entry);
+        if self.followed.lock().follow(partition, leader_epoch) {
             self.changed.notify_one();
         }
     }
 
     fn leave(&self, name: &TopicPartition) {
-        self.followed.lock().remove(name);
+        self.followed.lock().leave(name);
     }
 
     async fn run(&self) {
         let mut connection = None;
+        let mut session = FetchSession::default();
         let mut reachable = true;
         loop {
-            let asked = self.due();
-            if asked.is_empty() {
+            let (request, unflushed) = self.request(&mut session);
+            self.flush(unflushed).await;
+            let Some(request) = request else {
                 self.rest().await;
                 continue;
-            }
-            match self.round(&mut connection, &asked).await {
+            };
+            match self.round(&mut connection, &request).await {
                 Ok(answer) => {
                     reachable = true;
-                    self.take(&asked, answer).await;
+                    self.take(&mut session, answer).await;
                 }
                 Err(error) => {
                     connection = None;
+                    session.end();
                     match std::mem::replace(&mut reachable, false) {
                         true => warn!(leader = self.leader, "fetch failed, trying on: {error}"),
                         false => debug!(leader = self.leader, "fetch failed: {error}"),
@@ -180,41 +165,16 @@ impl Fetcher {
         }
     }
 
-    /// The partitions to ask for now. A leader fills its answer in this order, so those that brought records come last:
-    /// a busy one can't keep the others waiting.
-    fn due(&self) -> Vec<Followed> {
-        let now = clock::now();
-        let followed = self.followed.lock();
-        let due = followed
-            .values()
-            .filter(|entry| entry.not_before.is_none_or(|then| then <= now));
-        let mut due: Vec<Followed> = due.cloned().collect();
-        drop(followed);
-        due.sort_by_key(|entry| entry.served);
-        due
-    }
-
-    /// Partitions that brought records go behind all others.
-    fn note_served(&self, served: &[&Followed]) {
-        let round = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut followed = self.followed.lock();
-        for entry in served {
-            if let Some(known) = followed.get_mut(entry.partition.name()) {
-                known.served = round;
-            }
-        }
-    }
-
     async fn round(
         &self,
         connection: &mut Option<LeaderConnection>,
-        asked: &[Followed],
+        request: &FetchRequest,
     ) -> Result<FetchResponse, LeaderConnectionError> {
         let connected = match connection {
             Some(connected) => connected,
             None => connection.insert(self.connect().await?),
         };
-        connected.fetch(&self.request(asked)).await
+        connected.fetch(request).await
     }
 
     async fn connect(&self) -> Result<LeaderConnection, LeaderConnectionError> {
@@ -231,76 +191,57 @@ impl Fetcher {
         LeaderConnection::open(address, config.broker_id, config.replica.socket_timeout).await
     }
 
-    fn request(&self, asked: &[Followed]) -> FetchRequest {
+    /// The next request, if there is anything to say; and what has to be flushed before it is asked for.
+    fn request(&self, session: &mut FetchSession) -> (Option<FetchRequest>, Vec<Arc<Partition>>) {
         let replica = &self.host.config.replica;
-        // In the order given; a topic may come more than once.
-        let mut topics = Vec::<(TopicId, Vec<FetchPartition>)>::new();
-        for entry in asked {
-            let Some(at) = entry.partition.follow_position(entry.leader_epoch) else {
-                continue;
-            };
-            let partition = FetchPartition::default()
+        let broker_epoch = self.host.ensemble.broker_epoch().unwrap_or(-1);
+        let unflushed = RefCell::new(Vec::new());
+        let position = |entry: &Followed| {
+            if entry.partition.lacks_flush() {
+                unflushed.borrow_mut().push(Arc::clone(&entry.partition));
+            }
+            let at = entry.partition.follow_position(entry.leader_epoch)?;
+            let position = FetchPartition::default()
                 .with_partition(entry.partition.name().partition)
                 .with_current_leader_epoch(entry.leader_epoch)
                 .with_fetch_offset(at.offset)
                 .with_last_fetched_epoch(at.last_epoch)
                 .with_log_start_offset(at.log_start)
                 .with_partition_max_bytes(replica.fetch_max_bytes);
-            let id = entry.partition.topic_id();
-            match topics.last_mut() {
-                Some((last, partitions)) if *last == id => partitions.push(partition),
-                _ => topics.push((id, vec![partition])),
-            }
-        }
-        let topic = |(id, partitions)| {
-            FetchTopic::default()
-                .with_topic_id(id)
-                .with_partitions(partitions)
+            Some(position)
         };
+        let mut followed = self.followed.lock();
+        let asked = session.ask(&mut followed, (clock::now(), broker_epoch), position);
+        drop(followed);
         let state = ReplicaState::default()
             .with_replica_id(BrokerId(self.host.config.broker_id))
-            .with_replica_epoch(self.host.ensemble.broker_epoch().unwrap_or(-1));
-        FetchRequest::default()
-            .with_cluster_id(self.metadata.image().cluster_id.as_deref().map(text))
-            .with_replica_state(state)
-            .with_max_wait_ms(i32::try_from(replica.fetch_wait_max.as_millis()).unwrap_or(i32::MAX))
-            .with_min_bytes(replica.fetch_min_bytes)
-            .with_max_bytes(replica.fetch_response_max_bytes)
-            .with_session_epoch(-1)
-            .with_topics(topics.into_iter().map(topic).collect())
+            .with_replica_epoch(broker_epoch);
+        let complete = |request: FetchRequest| {
+            request
+                .with_cluster_id(self.metadata.image().cluster_id.as_deref().map(text))
+                .with_replica_state(state)
+                .with_max_wait_ms(
+                    i32::try_from(replica.fetch_wait_max.as_millis()).unwrap_or(i32::MAX),
+                )
+                .with_min_bytes(replica.fetch_min_bytes)
+                .with_max_bytes(replica.fetch_response_max_bytes)
+        };
+        (session.request(asked).map(complete), unflushed.into_inner())
     }
 
     /// Takes an answer: each partition for itself, then one flush of those that need it.
-    async fn take(&self, asked: &[Followed], answer: FetchResponse) {
-        if answer.error_code != 0 {
-            let error = ResponseError::try_from_code(answer.error_code);
-            warn!(leader = self.leader, ?error, "fetch refused");
-            tokio::time::sleep(self.host.config.replica.fetch_backoff).await;
-            return;
+    async fn take(&self, session: &mut FetchSession, answer: FetchResponse) {
+        if let Some(error) = ResponseError::try_from_code(answer.error_code) {
+            return self.refused(session, error).await;
         }
-        let by_id: HashMap<(TopicId, i32), &Followed> = asked
-            .iter()
-            .map(|entry| {
-                (
-                    (entry.partition.topic_id(), entry.partition.name().partition),
-                    entry,
-                )
-            })
-            .collect();
+        session.answered(&answer);
         let mut to_flush = Vec::new();
-        let mut served = Vec::new();
         for topic in answer.responses {
             for data in topic.partitions {
-                let Some(entry) = by_id.get(&(topic.topic_id, data.partition_index)) else {
+                let key = (topic.topic_id, data.partition_index);
+                let Some(entry) = session.told(key) else {
                     continue;
                 };
-                if data
-                    .records
-                    .as_ref()
-                    .is_some_and(|records| !records.is_empty())
-                {
-                    served.push(*entry);
-                }
                 match self.take_one(entry, data) {
                     Ok(true) => to_flush.push(Arc::clone(&entry.partition)),
                     Ok(false) => {}
@@ -314,17 +255,39 @@ impl Fetcher {
                 }
             }
         }
-        self.note_served(&served);
-        if !to_flush.is_empty() {
-            let flushed = tasks::blocking(move || {
-                to_flush
-                    .iter()
-                    .try_for_each(|partition| partition.flush_as_follower())
-            });
-            if let Ok(Err(error)) = flushed.await
-                && !error.is_no_space()
-            {
-                warn!(leader = self.leader, %error, "not flushed");
+        self.flush(to_flush).await;
+    }
+
+    /// Flushes these. Those that can't be now are tried again before they are asked for.
+    async fn flush(&self, partitions: Vec<Arc<Partition>>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let flushed = tasks::blocking(move || {
+            let errors = partitions
+                .iter()
+                .filter_map(|partition| partition.flush_as_follower().err());
+            errors.reduce(|first, _| first)
+        });
+        if let Ok(Some(error)) = flushed.await
+            && !error.is_no_space()
+        {
+            warn!(leader = self.leader, %error, "not flushed");
+        }
+    }
+
+    /// A whole request was refused: what the leader knows of its session is not what is known here, or it can't answer.
+    async fn refused(&self, session: &mut FetchSession, error: ResponseError) {
+        session.end();
+        match error {
+            ResponseError::FetchSessionIdNotFound
+            | ResponseError::InvalidFetchSessionEpoch
+            | ResponseError::FetchSessionTopicIdError => {
+                debug!(leader = self.leader, ?error, "another fetch session begins");
+            }
+            error => {
+                warn!(leader = self.leader, ?error, "fetch refused");
+                tokio::time::sleep(self.host.config.replica.fetch_backoff).await;
             }
         }
     }
@@ -354,6 +317,13 @@ impl Fetcher {
             }
         }
         let diverging = &data.diverging_epoch;
+        let brought = data
+            .records
+            .as_ref()
+            .is_some_and(|records| !records.is_empty());
+        if brought || diverging.epoch >= 0 {
+            self.followed.lock().moved(entry.key());
+        }
         let taken = if diverging.epoch >= 0 {
             let end = EpochEnd {
                 leader_epoch: diverging.epoch,
@@ -387,6 +357,7 @@ impl Fetcher {
         let (start, end) = (data.log_start_offset, log.log_end_offset());
         let empty = log.log_start_offset() == end;
         if start >= 0 && (start > end || empty) {
+            self.followed.lock().moved(entry.key());
             return entry.partition.begin_at(entry.leader_epoch, start);
         }
         warn!(partition = %entry.partition.name(), leader = self.leader, end, start, "offset out of the leader's range");
@@ -395,11 +366,6 @@ impl Fetcher {
     }
 
     fn pause(&self, entry: &Followed, pause: Duration) {
-        let mut followed = self.followed.lock();
-        if let Some(known) = followed.get_mut(entry.partition.name())
-            && known.leader_epoch == entry.leader_epoch
-        {
-            known.not_before = Some(clock::now() + pause);
-        }
+        self.followed.lock().pause(entry, clock::now() + pause);
     }
 }

@@ -36,9 +36,13 @@ pub struct Replicated {
 }
 
 impl Partition {
-    /// Where to go on in this leader epoch; `None` if it is over.
+    /// Where to go on in this leader epoch; `None` if it is over, or if what is there has to be flushed before, since a
+    /// leader counts it.
     pub(super) fn follow_position(&self, leader_epoch: i32) -> Option<FollowPosition> {
         let _inner = self.following_in(leader_epoch).ok()?;
+        if self.lacks_flush() {
+            return None;
+        }
         let log_end = self.log.log_end_offset();
         Some(FollowPosition {
             offset: log_end,
@@ -82,8 +86,13 @@ impl Partition {
         if start > self.log.log_start_offset() {
             self.host.check(self.log.advance_log_start(start))?;
         }
-        let unflushed = log_end - self.log.flushed_end_offset();
-        Ok(unflushed >= self.log.config().flush_messages && !mutants::is(Mutant::AckBeforeSync))
+        Ok(self.lacks_flush())
+    }
+
+    /// Whether it has to be flushed before the next fetch.
+    pub(super) fn lacks_flush(&self) -> bool {
+        let unflushed = self.log.log_end_offset() - self.log.flushed_end_offset();
+        unflushed >= self.log.config().flush_messages && !mutants::is(Mutant::AckBeforeSync)
     }
 
     /// Appends at the end. Where the leader's log starts inside of a batch, an empty log begins with that batch, as a

@@ -39,6 +39,8 @@ pub struct FetchedRecords {
     pub last_stable_offset: i64,
     /// First offset that can be read.
     pub log_start_offset: i64,
+    /// First offset that this reader can't read yet.
+    pub readable_end: i64,
     /// The reader's log parts from this one: it has to cut back to this end before it asks again. No
     /// records come with it.
     pub diverging: Option<EpochEnd>,
@@ -60,7 +62,7 @@ pub struct ReadFrom {
 }
 
 /// A follower's read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FollowerRead {
     /// Who reads.
     pub broker: i32,
@@ -69,7 +71,7 @@ pub struct FollowerRead {
 }
 
 /// Who reads: it decides how far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// Up to the high watermark; to the last stable offset if `committed_only`.
     Consumer {
@@ -241,6 +243,7 @@ impl Partition {
             high_watermark,
             last_stable_offset,
             log_start_offset,
+            readable_end: upper_bound,
             diverging: parted,
         })
     }

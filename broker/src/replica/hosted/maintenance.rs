@@ -6,6 +6,7 @@ use super::manager::{OFFSETS_TOPIC, ReplicaManager};
 use crate::clock;
 use crate::log::{ManagerError, TopicPartition};
 use crate::tasks;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -98,16 +99,29 @@ impl ReplicaManager {
     /// Deletes old segments below the high watermark. Offsets of groups are exempt until they can be
     /// compacted: by age or size they would be lost.
     fn retain(&self) {
+        let looked_at = RefCell::new(Vec::new());
         let mark = |name: &TopicPartition| {
             let partition = self.partition(name).ok()?;
             let kept =
                 name.topic == OFFSETS_TOPIC || !partition.log().config().cleanup_policy.delete;
-            (!kept).then(|| partition.high_watermark())
+            if kept {
+                return None;
+            }
+            let (mark, start) = (
+                partition.high_watermark(),
+                partition.log().log_start_offset(),
+            );
+            looked_at.borrow_mut().push((partition, start));
+            Some(mark)
         };
-        match self
-            .host
-            .check(self.logs.retention_pass(clock::wall_ms(), &mark))
-        {
+        let passed = self.logs.retention_pass(clock::wall_ms(), &mark);
+        for (partition, start) in looked_at.take() {
+            // Its followers are to hear of it.
+            if partition.log().log_start_offset() > start {
+                partition.waiters().wake();
+            }
+        }
+        match self.host.check(passed) {
             Ok(0) => {}
             Ok(segments) => info!(segments, "old segments deleted"),
             Err(error) if error.no_space().is_some() => {}

@@ -1,7 +1,8 @@
 //! How those who wait for a partition hear that its offsets or its part changed.
 //!
 //! Registration is for one wake-up: a waiter registers, looks, sleeps, and registers again. So nobody is
-//! woken twice for nothing, and a waiter that gave up costs one dead entry until the next clean-up.
+//! woken twice for nothing, and a waiter that gave up costs one dead entry until the next clean-up. Who waits for many
+//! partitions again and again has an [`Inbox`], which tells which of them changed.
 
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -19,37 +20,99 @@ pub struct WakeList {
 
 #[derive(Debug, Default)]
 struct Waiters {
-    list: Vec<Weak<Notify>>,
+    list: Vec<Waiter>,
     sweep_at: usize,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    /// Waits for this change alone.
+    Once(Weak<Notify>),
+    /// Is told that what it knows under this number changed.
+    Inbox(Weak<Inbox>, u64),
+}
+
+impl Waiter {
+    fn is_live(&self) -> bool {
+        match self {
+            Waiter::Once(waiter) => waiter.strong_count() > 0,
+            Waiter::Inbox(inbox, _) => inbox.strong_count() > 0,
+        }
+    }
+}
+
+/// Which of many partitions changed, by the numbers under which their waiter registered.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    changed: Mutex<Vec<u64>>,
+    notify: Notify,
+}
+
+impl Inbox {
+    /// Takes the numbers of what changed since the last call; each was registered once, and is no more.
+    #[must_use]
+    pub fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.changed.lock())
+    }
+
+    /// Waits until something has changed since the last wait; `false` if nothing did by the deadline.
+    pub async fn changed(&self, deadline: Instant) -> bool {
+        timeout_at(deadline, self.notify.notified()).await.is_ok()
+    }
+
+    fn put(&self, number: u64) {
+        self.changed.lock().push(number);
+        self.notify.notify_one();
+    }
 }
 
 impl WakeList {
     /// Wakes `waiter` at the next change.
     pub fn register(&self, waiter: &Arc<Notify>) {
-        let mut waiters = self.waiters.lock();
-        if waiters.list.len() >= waiters.sweep_at.max(FIRST_SWEEP) {
-            waiters.list.retain(|waiter| waiter.strong_count() > 0);
-            waiters.sweep_at = waiters.list.len() * 2;
-        }
-        waiters.list.push(Arc::downgrade(waiter));
+        self.push(Waiter::Once(Arc::downgrade(waiter)));
     }
 
-    /// How many wait now.
+    /// Puts `number` into `inbox` at the next change.
+    pub fn register_inbox(&self, inbox: &Arc<Inbox>, number: u64) {
+        self.push(Waiter::Inbox(Arc::downgrade(inbox), number));
+    }
+
+    fn push(&self, waiter: Waiter) {
+        let mut waiters = self.waiters.lock();
+        if waiters.list.len() >= waiters.sweep_at.max(FIRST_SWEEP) {
+            waiters.list.retain(Waiter::is_live);
+            waiters.sweep_at = waiters.list.len() * 2;
+        }
+        waiters.list.push(waiter);
+    }
+
+    /// How many wait now, inboxes apart: those stay registered between two waits.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let waiters = self.waiters.lock();
         let live = waiters
             .list
             .iter()
-            .filter(|waiter| waiter.strong_count() > 0);
+            .filter(|waiter| matches!(waiter, Waiter::Once(_)) && waiter.is_live());
         live.count()
     }
 
     /// Wakes all that registered since the last call.
     pub fn wake(&self) {
         let woken = std::mem::take(&mut self.waiters.lock().list);
-        for waiter in woken.iter().filter_map(Weak::upgrade) {
-            waiter.notify_one();
+        for waiter in woken {
+            match waiter {
+                Waiter::Once(waiter) => {
+                    if let Some(waiter) = waiter.upgrade() {
+                        waiter.notify_one();
+                    }
+                }
+                Waiter::Inbox(inbox, number) => {
+                    if let Some(inbox) = inbox.upgrade() {
+                        inbox.put(number);
+                    }
+                }
+            }
         }
     }
 }
@@ -114,6 +177,23 @@ mod tests {
             list.register(&Arc::new(Notify::new()));
         }
         assert!(list.waiters.lock().list.len() <= FIRST_SWEEP);
+    }
+
+    #[tokio::test]
+    async fn an_inbox_is_told_once_of_each_registration() {
+        let (list, inbox) = (WakeList::default(), Arc::new(Inbox::default()));
+        list.register_inbox(&inbox, 7);
+        list.register_inbox(&inbox, 9);
+        assert!(!inbox.changed(deadline(20)).await);
+        list.wake();
+        list.wake();
+        assert!(inbox.changed(deadline(20_000)).await);
+        assert_eq!(inbox.take(), [7, 9]);
+        list.register_inbox(&inbox, 7);
+        list.wake();
+        assert!(inbox.changed(deadline(20_000)).await);
+        assert_eq!(inbox.take(), [7]);
+        assert_eq!(list.waiting(), 0);
     }
 
     fn deadline(ms: u64) -> Instant {

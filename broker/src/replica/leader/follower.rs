@@ -66,6 +66,14 @@ impl Follower {
         self.fetched_epoch = fetch.broker_epoch;
     }
 
+    /// The leader's log, which ended there, grows. Who held all of it was caught up until now, however long ago it said so:
+    /// in a fetch session it is not asked about partitions that are quiet.
+    pub(super) fn on_append(&mut self, leader_end: i64, now_ms: i64) {
+        if self.end == Some(leader_end) {
+            self.caught_up_ms = Some(now_ms);
+        }
+    }
+
     /// The epoch under which it may join: the one it fetches under, if that is its registration's, and if it does
     /// not ask to be relieved.
     pub(super) fn eligible_epoch(&self) -> Option<i64> {

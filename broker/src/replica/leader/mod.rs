@@ -180,6 +180,11 @@ impl Leader {
     /// The log grew, or more of it was flushed, or only time passed: a follower about to join that fell silent is no
     /// longer waited for. Returns whether the high watermark moved.
     pub fn on_log_end(&mut self, log_end: i64, counted_end: i64, now_ms: i64) -> bool {
+        if log_end > self.log_end {
+            for follower in self.followers.values_mut() {
+                follower.on_append(self.log_end, now_ms);
+            }
+        }
         self.log_end = self.log_end.max(log_end);
         self.counted_end = self.counted_end.max(counted_end).min(self.log_end);
         self.advance(now_ms)

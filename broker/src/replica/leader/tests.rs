@@ -101,10 +101,24 @@ fn one_about_to_join_that_falls_silent_is_waited_for_no_longer_than_the_lag_time
     let mut leader = leader(&[(1, 11)], 4, 4);
     leader.on_fetch(fetch(2, 4), 0).unwrap();
     assert!(!leader.on_log_end(5, 5, 1), "2 is about to join with it");
-    assert!(!leader.on_log_end(5, 5, LAG));
+    assert!(!leader.on_log_end(5, 5, LAG + 1));
     // Nothing happens but time.
-    assert!(leader.on_log_end(5, 5, LAG + 1));
+    assert!(leader.on_log_end(5, 5, LAG + 2));
     assert_eq!(leader.acks(5, 1), Acks::Enough);
+}
+
+#[test]
+fn one_that_held_everything_was_caught_up_until_more_came() {
+    let mut leader = leader(ALL, 4, 4);
+    leader.on_fetch(fetch(2, 4), 0).unwrap();
+    leader.on_fetch(fetch(3, 4), 0).unwrap();
+    // In a fetch session nobody asks while nothing comes.
+    let append = 100 * LAG;
+    leader.on_log_end(5, 5, append);
+    assert_eq!(leader.propose(append + LAG), None);
+    leader.on_fetch(fetch(3, 5), append + LAG).unwrap();
+    let proposal = leader.propose(append + LAG + 1).unwrap();
+    assert_eq!(proposal.isr.ids(), [1, 3]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One fetch from one broker.
 
+use std::collections::HashMap;
+
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
@@ -66,19 +68,19 @@ async fn try_fetch(
         || format!("fetching from broker {leader}"),
         answer.error_code,
     )?;
-    let mut answers: Vec<(String, PartitionData)> = Vec::new();
+    let mut answers: HashMap<TopicName, HashMap<i32, PartitionData>> = HashMap::new();
     for topic in answer.responses {
-        let name = topic.topic.to_string();
-        answers.extend(topic.partitions.into_iter().map(|p| (name.clone(), p)));
+        let partitions = topic.partitions.into_iter();
+        let of_topic = answers.entry(topic.topic).or_default();
+        of_topic.extend(partitions.map(|p| (p.partition_index, p)));
     }
     Ok(wanted
         .iter()
         .map(|w| {
-            let found = answers.iter().find(|(t, p)| {
-                *t == w.partition.topic && p.partition_index == w.partition.partition
-            });
+            let of_topic = answers.get(&name(&w.partition.topic));
+            let found = of_topic.and_then(|partitions| partitions.get(&w.partition.partition));
             let outcome = match found {
-                Some((_, data)) => to_records(w, data),
+                Some(data) => to_records(w, data),
                 None => Err(KafkaError::broker(
                     format!("fetching {}-{}", w.partition.topic, w.partition.partition),
                     ErrorCode::UnknownTopicOrPartition,
@@ -87,6 +89,10 @@ async fn try_fetch(
             (w.partition.clone(), w.from, outcome)
         })
         .collect())
+}
+
+fn name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_owned()))
 }
 
 fn to_request(wanted: &[Wanted], options: &ConsumerOptions) -> FetchRequest {
@@ -104,15 +110,13 @@ fn to_request(wanted: &[Wanted], options: &ConsumerOptions) -> FetchRequest {
         partition.fetch_offset = w.from;
         partition.log_start_offset = -1;
         partition.partition_max_bytes = options.partition_max_bytes;
-        let known = request
-            .topics
-            .iter_mut()
-            .find(|t| t.topic.as_str() == w.partition.topic);
-        match known {
-            Some(topic) => topic.partitions.push(partition),
-            None => {
+        match request.topics.last_mut() {
+            Some(last) if last.topic.as_str() == w.partition.topic => {
+                last.partitions.push(partition);
+            }
+            _ => {
                 let mut topic = FetchTopic::default();
-                topic.topic = TopicName(StrBytes::from_string(w.partition.topic.clone()));
+                topic.topic = name(&w.partition.topic);
                 topic.partitions = vec![partition];
                 request.topics.push(topic);
             }

@@ -64,14 +64,15 @@ fn fetch_is_what_brokers_read() {
     };
     let mut out = BytesMut::new();
     let partitions = [("a", 1, 10), ("a", 2, 20), ("b", 0, 30)];
-    put_fetch(&mut out, 8, "me", &limits, partitions);
+    let session = FetchSession { id: 5, epoch: 6 };
+    put_fetch(&mut out, 8, "me", &limits, session, partitions);
     let (header, body) = request::<FetchRequest>(out, FETCH_VERSION);
     assert_eq!((header.request_api_key, header.correlation_id), (1, 8));
     assert_eq!(
         (body.max_wait_ms, body.min_bytes, body.max_bytes),
         (1, 2, 3)
     );
-    assert_eq!((body.session_id, body.session_epoch), (0, -1));
+    assert_eq!((body.session_id, body.session_epoch), (5, 6));
     assert_eq!(body.replica_id.0, -1);
     let asked: Vec<_> = body
         .topics
@@ -85,6 +86,17 @@ fn fetch_is_what_brokers_read() {
         .collect();
     assert_eq!(asked, partitions);
     assert_eq!(body.topics[0].partitions[0].partition_max_bytes, 4);
+}
+
+#[test]
+fn a_fetch_session_goes_on_as_long_as_the_broker_keeps_it() {
+    let session = |id, epoch| FetchSession { id, epoch };
+    assert_eq!(FetchSession::NONE.next(0), FetchSession::NONE);
+    assert_eq!(FetchSession::BEGINS.next(0), FetchSession::BEGINS);
+    assert_eq!(FetchSession::BEGINS.next(7), session(7, 1));
+    assert_eq!(session(7, 1).next(7), session(7, 2));
+    assert_eq!(session(7, i32::MAX).next(7), session(7, 1));
+    assert_eq!(session(7, 2).next(0), FetchSession::BEGINS);
 }
 
 #[test]
@@ -131,7 +143,11 @@ fn answers_are_read_and_cut_ones_refused() {
         read.push(p);
         Ok::<_, Malformed>(())
     };
-    assert_eq!(fetched(&bytes, all), Ok(0));
+    let whole = WholeFetch {
+        error: 0,
+        session: 0,
+    };
+    assert_eq!(fetched(&bytes, all), Ok(whole));
     let expected = Fetched {
         topic: "b",
         partition: 5,

@@ -1,11 +1,13 @@
-//! The reading half of a load, on one connection: one fetch under way, whose answer is compared with what was sent.
+//! The reading half of a load, on one connection: one fetch under way, whose answer is compared with what was sent. Fetches are those of a
+//! session (KIP-227), if the broker grants one, as those of Kafka's own consumers are.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use zweig_client::kafka::ErrorCode;
 use zweig_client::kafka::error::is_stale_metadata;
-use zweig_client::kafka::raw::{self, Fetched};
+use zweig_client::kafka::raw::{self, FetchSession, Fetched};
 use zweig_client::kafka::records::BatchHeader;
 
 use super::CLIENT_ID;
@@ -32,7 +34,12 @@ pub struct Reader {
     plan: Arc<Plan>,
     reading: Reading,
     cursors: Vec<Cursor>,
-    /// The partition that is first in the next request, so that each gets its turn.
+    /// Where each partition is among the cursors.
+    places: HashMap<Arc<str>, HashMap<i32, usize>>,
+    session: FetchSession,
+    /// Cursors that moved since the last request.
+    named: Vec<usize>,
+    /// The partition that is first in the next request that names all, so that each gets its turn.
     first: usize,
     /// When something that was waited for came last.
     came: Instant,
@@ -50,13 +57,29 @@ impl Reader {
     }
 
     fn go_on(plan: Arc<Plan>, reading: Reading, cursors: Vec<Cursor>) -> Self {
-        Self {
+        let mut reader = Self {
             plan,
             reading,
             cursors,
+            places: HashMap::new(),
+            session: FetchSession::BEGINS,
+            named: Vec::new(),
             first: 0,
             came: clock::now(),
             moved: false,
+        };
+        reader.place();
+        reader
+    }
+
+    /// The cursors are others: the broker has to hear of all of them.
+    fn place(&mut self) {
+        self.session = self.session.anew();
+        self.places.clear();
+        for (place, cursor) in self.cursors.iter().enumerate() {
+            let partition = &self.plan.field.partitions[cursor.partition];
+            let of_topic = self.places.entry(Arc::clone(&partition.topic)).or_default();
+            of_topic.insert(partition.index, place);
         }
     }
 
@@ -69,6 +92,7 @@ impl Reader {
         connection: &mut Connection,
         recorder: &mut Recorder,
     ) -> Result<bool, Failed> {
+        self.session = FetchSession::BEGINS;
         while !self.is_over(connection)? {
             let sent = clock::now();
             let correlation = self.queue(connection);
@@ -83,7 +107,27 @@ impl Reader {
                 return Ok(false);
             }
         }
+        self.end(connection).await?;
         Ok(true)
+    }
+
+    /// Ends the session, which the broker would keep for a while.
+    async fn end(&mut self, connection: &mut Connection) -> Result<(), Failed> {
+        if self.session.id == 0 {
+            return Ok(());
+        }
+        let (correlation, out) = connection.queue();
+        let session = FetchSession {
+            epoch: FetchSession::NONE.epoch,
+            ..self.session
+        };
+        raw::put_fetch(out, correlation, CLIENT_ID, &self.plan.limits, session, []);
+        self.session = FetchSession::BEGINS;
+        let answered = tokio::time::timeout(self.plan.patience, connection.wait(correlation)).await;
+        match answered {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(connection.late()),
+        }
     }
 
     fn is_over(&mut self, connection: &Connection) -> Result<bool, Failed> {
@@ -96,24 +140,36 @@ impl Reader {
             self.came = now;
             return Ok(false);
         }
+        let before = self.cursors.len();
         self.cursors.retain(|cursor| !ledger.complete(cursor));
+        let fewer = self.cursors.len() < before;
         if now.saturating_duration_since(self.came) > self.plan.patience {
             let missing: usize = self.cursors.iter().map(|c| ledger.missing(c)).sum();
             let why = format!("{missing} batches that were sent cannot be read");
             return Err(connection.wrong("fetch", why));
+        }
+        if fewer {
+            self.place();
         }
         Ok(self.cursors.is_empty())
     }
 
     fn queue(&mut self, connection: &mut Connection) -> i32 {
         let (correlation, out) = connection.queue();
-        self.first = (self.first + 1) % self.cursors.len();
-        let (before, from) = self.cursors.split_at(self.first);
-        let asked = from.iter().chain(before).map(|cursor| {
+        if self.session.names_all() {
+            self.first = (self.first + 1) % self.cursors.len();
+            self.named = (self.first..self.cursors.len())
+                .chain(0..self.first)
+                .collect();
+        }
+        let asked = self.named.iter().map(|place| {
+            let cursor = &self.cursors[*place];
             let partition = &self.plan.field.partitions[cursor.partition];
             (&*partition.topic, partition.index, cursor.offset)
         });
-        raw::put_fetch(out, correlation, CLIENT_ID, &self.plan.limits, asked);
+        let limits = &self.plan.limits;
+        raw::put_fetch(out, correlation, CLIENT_ID, limits, self.session, asked);
+        self.named.clear();
         correlation
     }
 
@@ -125,9 +181,8 @@ impl Reader {
     ) -> Result<(), Misread> {
         let now = clock::now();
         let mut records = 0;
-        let mut place = self.first;
         let whole = raw::fetched(answer, |fetched| {
-            let cursor = self.whose(&mut place, &fetched)?;
+            let cursor = self.whose(&fetched)?;
             match ErrorCode::try_from_code(fetched.error) {
                 None => {}
                 Some(code)
@@ -141,11 +196,19 @@ impl Reader {
                     return Err(Misread::Refused(of, code));
                 }
             }
-            records += self.read(cursor, fetched.records, now, recorder)?;
+            let found = self.read(cursor, fetched.records, now, recorder)?;
+            if found > 0 {
+                self.named.push(cursor);
+            }
+            records += found;
             Ok(())
         })?;
-        if let Some(code) = ErrorCode::try_from_code(whole) {
-            return Err(Misread::Refused("all partitions".to_owned(), code));
+        match ErrorCode::try_from_code(whole.error) {
+            None => self.session = self.session.next(whole.session),
+            Some(ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch) => {
+                self.session = FetchSession::BEGINS;
+            }
+            Some(code) => return Err(Misread::Refused("all partitions".to_owned(), code)),
         }
         if records > 0 {
             self.came = now;
@@ -157,20 +220,14 @@ impl Reader {
         Ok(())
     }
 
-    /// The cursor of a partition: as a rule the next one of the request, whose order brokers keep.
-    fn whose(&self, place: &mut usize, fetched: &Fetched<'_>) -> Result<usize, Misread> {
-        for nth in 0..self.cursors.len() {
-            let at = (*place + nth) % self.cursors.len();
-            let partition = &self.plan.field.partitions[self.cursors[at].partition];
-            if partition.index == fetched.partition && *partition.topic == *fetched.topic {
-                *place = at + 1;
-                return Ok(at);
-            }
-        }
+    /// The cursor of a partition.
+    fn whose(&self, fetched: &Fetched<'_>) -> Result<usize, Misread> {
         let (topic, partition) = (fetched.topic, fetched.partition);
-        Err(Misread::Wrong(format!(
-            "{topic}-{partition} was not in the request"
-        )))
+        let of_topic = self.places.get(topic);
+        let place = of_topic.and_then(|places| places.get(&partition));
+        place
+            .copied()
+            .ok_or_else(|| Misread::Wrong(format!("{topic}-{partition} was not in the request")))
     }
 
     /// Takes in the batches of a partition; how many records are in them.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use bytes::BytesMut;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use zweig_client::kafka::admin::NewTopic;
-use zweig_client::kafka::raw::{self, FetchLimits};
+use zweig_client::kafka::raw::{self, FetchLimits, FetchSession};
 use zweig_client::kafka::{Admin, Client, ErrorCode, KafkaError};
 
 use super::CLIENT_ID;
@@ -186,7 +186,14 @@ impl Field {
                 let partition = &self.partitions[*partition];
                 (&*partition.topic, partition.index, 0)
             });
-            raw::put_fetch(out, correlation, CLIENT_ID, &LOOK, asked);
+            raw::put_fetch(
+                out,
+                correlation,
+                CLIENT_ID,
+                &LOOK,
+                FetchSession::NONE,
+                asked,
+            );
             let server = Arc::clone(connection.server());
             let answer = connection.wait(correlation).await?;
             raw::fetched(answer, |fetched| {
