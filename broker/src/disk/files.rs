@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
-use super::{Disk, DiskFile, Lock, Open, Space};
+use super::{Disk, DiskFile, Lock, Open, OpenFiles, Space};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -120,6 +123,30 @@ impl Disk for FileDisk {
     fn parallelism(&self) -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
+
+    fn open_files(&self, more: usize) -> Option<OpenFiles> {
+        let limit = getrlimit(Resource::Nofile).current?;
+        // Each gets the lowest number that is free, so those of a broker that closes little are dense.
+        let probes: io::Result<Vec<File>> = (0..more).map(|_| File::open("/dev/null")).collect();
+        let highest = match probes {
+            Ok(probes) => probes
+                .iter()
+                .map(AsRawFd::as_raw_fd)
+                .max()?
+                .try_into()
+                .ok()?,
+            Err(error) if is_out_of_files(&error) => limit,
+            Err(_) => return None,
+        };
+        Some(OpenFiles { limit, highest })
+    }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 impl DiskFile for File {

@@ -42,6 +42,23 @@ pub struct Space {
     pub total: u64,
 }
 
+/// Files, sockets and the like that this process may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// Numbers of open files lie below it.
+    pub limit: u64,
+    /// The largest number that those to come would get.
+    pub highest: u64,
+}
+
+impl OpenFiles {
+    /// Whether they would leave an eighth of all for connections, and for segments to come.
+    #[must_use]
+    pub fn has_room(self) -> bool {
+        self.highest < self.limit - self.limit / 8
+    }
+}
+
 /// Folders and files, by path.
 pub trait Disk: Debug + Send + Sync {
     /// Opens a file.
@@ -111,6 +128,12 @@ pub trait Disk: Debug + Send + Sync {
 
     /// How many threads may well use it at once.
     fn parallelism(&self) -> usize;
+
+    /// Where so many more open files of this process would stand; `None` where nothing bounds that.
+    fn open_files(&self, more: usize) -> Option<OpenFiles> {
+        let _ = more;
+        None
+    }
 }
 
 /// An open file. Reads and writes name their place, so that any number of threads may use one handle.
@@ -185,5 +208,23 @@ impl dyn DiskFile + '_ {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_eighth_of_the_open_files_is_kept() {
+        let files = |highest| OpenFiles {
+            limit: 800,
+            highest,
+        };
+        assert!(files(699).has_room());
+        assert!(!files(700).has_room());
+        assert!(!files(800).has_room());
+        let now = real().open_files(3).expect("a limit");
+        assert!(now.highest > 4 && now.highest < now.limit, "{now:?}");
     }
 }

@@ -261,6 +261,16 @@ pub enum OpenError {
         /// What was found.
         reason: String,
     },
+    /// This process has nearly as many files open as it may have, and has to keep some for what it has already.
+    #[error(
+        "log {partition} can't be opened: nearly all of the {limit} files that this process may have open are; a higher limit (ulimit -n, LimitNOFILE) or fewer partitions help"
+    )]
+    TooManyFiles {
+        /// The partition.
+        partition: TopicPartition,
+        /// How many files this process may have open.
+        limit: u64,
+    },
     /// The storage refused.
     #[error(transparent)]
     Log(#[from] LogError),

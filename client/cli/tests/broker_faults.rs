@@ -140,3 +140,32 @@ fn a_group_goes_on_when_the_broker_with_its_offsets_dies() {
         })
     });
 }
+
+#[test]
+fn a_broker_that_may_open_no_more_files_lives_and_takes_more_when_some_are_closed() {
+    let cluster = Cluster::start(1, 1);
+    let create = |topic: &str, partitions: &str| {
+        cluster.zweig(&["topic", "create", topic, "--partitions", partitions])
+    };
+    assert!(create("first", "2").status.success());
+    cluster.limit_open_files(Role::Broker(1), 600);
+    let log = cluster.folder_of(Role::Broker(1)).join("log.txt");
+    let says = |what: &str| {
+        std::fs::read_to_string(&log)
+            .expect("its log")
+            .contains(what)
+    };
+    // Whether this is told as done or as not: the topic is there, and most of it can't be led.
+    create("large", "400");
+    wait_until("it says so", PATIENCE, || {
+        says("nearly all of the 600 files that this process may have open are")
+    });
+    kafka::produce(&cluster, "first", "one\ntwo\n");
+    let all = ["one", "two"].map(str::to_owned);
+    kafka::all_can_be_read(&cluster, "first", &all);
+    cluster.zweig_ok(&["topic", "delete", "large"]);
+    cluster.zweig_ok(&["topic", "create", "second", "--partitions", "3"]);
+    // Its logs are made as soon as those of the other one are closed.
+    kafka::produce(&cluster, "second", "three\n");
+    kafka::all_can_be_read(&cluster, "second", &["three".to_owned()]);
+}

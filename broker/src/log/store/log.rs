@@ -262,8 +262,9 @@ impl Log {
         self.flush_all()
     }
 
-    /// Takes no more appends; its files are about to be renamed or removed.
+    /// Takes no more appends, and is flushed no more: its files are about to be renamed or removed.
     pub(super) fn abandon(&self) {
+        let _none_under_way = self.flushing.lock();
         self.writer.lock().closed = true;
     }
 

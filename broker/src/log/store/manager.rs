@@ -31,6 +31,9 @@ use super::log::Log;
 use super::recovery::{self, Hints, Recovered};
 use crate::disk::Disk;
 
+/// Records and two indexes of its first segment.
+const FILES_OF_A_LOG: usize = 3;
+
 /// How the broker that used the log directories before ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -264,6 +267,14 @@ impl LogManager {
                 return Err(self.take_offline(&log, from, to));
             }
             return self.checked(log, topic_id, config, now_ms);
+        }
+        if let Some(files) = self.disk.open_files(FILES_OF_A_LOG)
+            && !files.has_room()
+        {
+            return Err(OpenError::TooManyFiles {
+                partition: partition.clone(),
+                limit: files.limit,
+            });
         }
         let dir = self.emptiest_dir();
         let folder = dir.path().join(names::partition_folder(partition));

@@ -280,6 +280,20 @@ impl Cluster {
         send_signal(child.0.id(), signal);
     }
 
+    /// From now on a process may have so many files open.
+    pub fn limit_open_files(&self, role: Role, limit: u64) {
+        let (_, child) = &self.running[self.position(role)];
+        let pid = i32::try_from(child.0.id()).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid);
+        let limit = Some(limit);
+        let limit = rustix::process::Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit)
+            .expect("another limit");
+    }
+
     /// Waits until a process has ended by itself, in failure; everything it ever printed.
     pub fn wait_until_ended(&mut self, role: Role) -> String {
         let at = self.position(role);

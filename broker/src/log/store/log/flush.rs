@@ -71,6 +71,8 @@ impl Log {
         if self.recovery_point() >= end {
             return Ok(());
         }
+        // Where its files were is nothing any more, or another log.
+        self.check_open(&self.writer.lock())?;
         flushing.attempt(|| self.make_durable(end))
     }
 
