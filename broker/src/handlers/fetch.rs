@@ -9,6 +9,9 @@
 //! The answer to one that begins a session has its id, or 0 if there is no room for it ([`crate::purgatory::session`]).
 
 mod answer;
+mod encode;
+
+pub(super) use encode::encode;
 
 use super::{Context, findable};
 use crate::clock;

@@ -48,11 +48,12 @@ pub use init_producer_id::ProducerIds;
 use crate::clock;
 use crate::limits::MAX_TOPIC_NAME_BYTES;
 use crate::wire::codec::{self, FixedHeader};
+use crate::wire::pieces::Pieces;
 use crate::wire::skim;
 use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use kafka_protocol::messages::{ApiKey, RequestHeader};
-use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -76,7 +77,7 @@ impl<A> From<A> for Reply<A> {
 }
 
 /// An answer as it goes to the socket, size first.
-pub type Frame = Bytes;
+pub type Frame = Pieces;
 
 /// Decodes, runs and encodes one request of a known API and version.
 type Run =
@@ -118,6 +119,9 @@ macro_rules! api {
         api!($key, $min..=$max, advertised $min, $handler)
     };
     ($key:ident, $min:literal ..= $max:literal, advertised $advertised:literal, $handler:path) => {
+        api!($key, $min..=$max, advertised $advertised, $handler, encoded whole)
+    };
+    ($key:ident, $min:literal ..= $max:literal, advertised $advertised:literal, $handler:path, encoded $encode:path) => {
         Api {
             key: ApiKey::$key,
             min: $min,
@@ -129,7 +133,7 @@ macro_rules! api {
                     let key = of_request(&request);
                     match reply_to(key, $handler(&context, line.version, request).await) {
                         Reply::Answer(answer) => {
-                            codec::encode(&answer, line.version, line.correlation_id).map(Reply::Answer)
+                            $encode(answer, line.version, line.correlation_id).map(Reply::Answer)
                         }
                         Reply::Silence => Ok(Reply::Silence),
                         Reply::Close(reason) => Ok(Reply::Close(reason)),
@@ -138,6 +142,19 @@ macro_rules! api {
             },
         }
     };
+}
+
+/// An answer in one piece.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as the encoder that gives pieces of it away"
+)]
+fn whole<A: Encodable + HeaderVersion>(
+    answer: A,
+    version: i16,
+    correlation_id: i32,
+) -> Result<Frame, RequestError> {
+    codec::encode(&answer, version, correlation_id).map(Frame::from)
 }
 
 /// Remembers the type of a request that is about to be given away.
@@ -157,7 +174,7 @@ fn reply_to<Q: Request>(
 #[rustfmt::skip]
 pub static REGISTRY: &[Api] = &[
     api!(Produce, 3..=12, advertised 0, produce::handle),
-    api!(Fetch, 4..=17, fetch::handle),
+    api!(Fetch, 4..=17, advertised 4, fetch::handle, encoded fetch::encode),
     api!(ListOffsets, 1..=9, list_offsets::handle),
     api!(Metadata, 0..=12, metadata::handle),
     api!(OffsetCommit, 2..=9, offset_commit::handle),
@@ -237,7 +254,7 @@ pub async fn answer(mut context: Context, mut frame: Bytes) -> Result<Reply<Fram
     let served = (api.min..=api.max).contains(&version);
     if !served && api.key == ApiKey::ApiVersions {
         // A client that begins with a version from the future learns the range from this one answer.
-        return codec::encode(&api_versions::unsupported(), 0, correlation_id).map(Reply::Answer);
+        return whole(api_versions::unsupported(), 0, correlation_id).map(Reply::Answer);
     }
     if !(api.advertised_min..=api.max).contains(&version) {
         return Err(RequestError::UnsupportedVersion {

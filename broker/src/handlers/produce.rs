@@ -5,7 +5,7 @@
 //! librdkafka compresses only then, and answered with an error in their own encoding.
 
 use super::new_leader::produce as new_leader;
-use super::{Context, KafkaError, Reply, findable, is_internal};
+use super::{Context, Frame, KafkaError, Reply, findable, is_internal};
 use crate::clock;
 use crate::log::format::record_batch::{Header, ZSTD};
 use crate::log::{AppendError, AppendOrigin, TopicPartition};
@@ -266,7 +266,7 @@ pub(super) fn refuse_legacy(
     version: i16,
     correlation_id: i32,
     body: &Bytes,
-) -> Result<Reply<Bytes>, RequestError> {
+) -> Result<Reply<Frame>, RequestError> {
     let mut as_version_3 = BytesMut::with_capacity(body.len() + 2);
     as_version_3.put_i16(-1);
     as_version_3.put_slice(body);
@@ -298,7 +298,7 @@ pub(super) fn refuse_legacy(
     }
     let size = i32::try_from(frame.len() - 4).unwrap_or(i32::MAX);
     frame[..4].copy_from_slice(&size.to_be_bytes());
-    Ok(Reply::Answer(frame.freeze()))
+    Ok(Reply::Answer(frame.freeze().into()))
 }
 
 fn put_length(frame: &mut BytesMut, length: usize) {

@@ -18,6 +18,7 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::{FuturesOrdered, StreamExt};
 use std::future::Future;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -177,7 +178,7 @@ fn gather(first: Outcome, pipeline: &mut Pipeline) -> (Vec<Bytes>, Option<Connec
         match outcome {
             Ok(Reply::Answer(frame)) => {
                 size += frame.len();
-                batch.push(frame);
+                batch.extend(frame);
             }
             Ok(Reply::Silence) => {}
             Ok(Reply::Close(reason)) => return (batch, Some(ConnectionError::Closed(reason))),
@@ -198,31 +199,31 @@ async fn write(
     settings: Settings,
     shutdown: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let bytes = match <[Bytes; 1]>::try_from(batch) {
-        Ok([single]) => single,
-        Err(batch) => Bytes::from(batch.concat()),
-    };
     let stop = async {
         shutdown.cancelled().await;
         tokio::time::sleep(WRITE_GRACE).await;
     };
     tokio::select! {
         biased;
-        written = write_while_taken(sink, &bytes, settings.max_idle.unwrap_or(MAX_STALL)) => written,
+        written = write_while_taken(sink, &batch, settings.max_idle.unwrap_or(MAX_STALL)) => written,
         () = stop => Err(ConnectionError::Stopped),
     }
 }
 
 async fn write_while_taken(
     sink: &mut (impl AsyncWriteExt + Unpin),
-    mut rest: &[u8],
+    batch: &[Bytes],
     max_stall: Duration,
 ) -> Result<(), ConnectionError> {
+    let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest = &mut slices[..];
+    // Empty pieces at the beginning go too.
+    IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
-        let taken = tokio::time::timeout(max_stall, sink.write(rest)).await;
+        let taken = tokio::time::timeout(max_stall, sink.write_vectored(rest)).await;
         match taken.map_err(|_| ConnectionError::Stalled(max_stall))? {
             Ok(0) => return Err(ConnectionError::Write(std::io::ErrorKind::WriteZero.into())),
-            Ok(taken) => rest = &rest[taken..],
+            Ok(taken) => IoSlice::advance_slices(&mut rest, taken),
             Err(error) => return Err(ConnectionError::Write(error)),
         }
     }

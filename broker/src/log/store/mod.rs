@@ -7,6 +7,7 @@
 //! Locks are taken in this order and never across a callback: `flushing`, `writer`, `segments`,
 //! `epochs`, `tail`. Readers take the last three only, each for a moment.
 
+mod buffers;
 pub mod dir;
 pub mod file;
 #[cfg(any(test, feature = "fuzz"))]

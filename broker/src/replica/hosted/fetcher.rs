@@ -192,13 +192,13 @@ impl Fetcher {
     }
 
     /// The next request, if there is anything to say; and what has to be flushed before it is asked for.
-    fn request(&self, session: &mut FetchSession) -> (Option<FetchRequest>, Vec<Arc<Partition>>) {
+    fn request(&self, session: &mut FetchSession) -> (Option<FetchRequest>, Vec<Followed>) {
         let replica = &self.host.config.replica;
         let broker_epoch = self.host.ensemble.broker_epoch().unwrap_or(-1);
         let unflushed = RefCell::new(Vec::new());
         let position = |entry: &Followed| {
             if entry.partition.lacks_flush() {
-                unflushed.borrow_mut().push(Arc::clone(&entry.partition));
+                unflushed.borrow_mut().push(entry.clone());
             }
             let at = entry.partition.follow_position(entry.leader_epoch)?;
             let position = FetchPartition::default()
@@ -216,17 +216,21 @@ impl Fetcher {
         let state = ReplicaState::default()
             .with_replica_id(BrokerId(self.host.config.broker_id))
             .with_replica_epoch(broker_epoch);
+        let unflushed = unflushed.into_inner();
+        // What is flushed meanwhile is asked for by the next request.
+        let wait = match unflushed.is_empty() {
+            true => replica.fetch_wait_max,
+            false => replica.fetch_wait_max.min(SHORT_PAUSE),
+        };
         let complete = |request: FetchRequest| {
             request
                 .with_cluster_id(self.metadata.image().cluster_id.as_deref().map(text))
                 .with_replica_state(state)
-                .with_max_wait_ms(
-                    i32::try_from(replica.fetch_wait_max.as_millis()).unwrap_or(i32::MAX),
-                )
+                .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
                 .with_min_bytes(replica.fetch_min_bytes)
                 .with_max_bytes(replica.fetch_response_max_bytes)
         };
-        (session.request(asked).map(complete), unflushed.into_inner())
+        (session.request(asked).map(complete), unflushed)
     }
 
     /// Takes an answer: each partition for itself, then one flush of those that need it.
@@ -243,7 +247,7 @@ impl Fetcher {
                     continue;
                 };
                 match self.take_one(entry, data) {
-                    Ok(true) => to_flush.push(Arc::clone(&entry.partition)),
+                    Ok(true) => to_flush.push(entry.clone()),
                     Ok(false) => {}
                     Err(error) => {
                         // A full disk was told, once for all its partitions.
@@ -258,21 +262,26 @@ impl Fetcher {
         self.flush(to_flush).await;
     }
 
-    /// Flushes these. Those that can't be now are tried again before they are asked for.
-    async fn flush(&self, partitions: Vec<Arc<Partition>>) {
-        if partitions.is_empty() {
+    /// Flushes these. Those that can't be now are not asked for before they are, and tried again after a pause.
+    async fn flush(&self, entries: Vec<Followed>) {
+        if entries.is_empty() {
             return;
         }
         let flushed = tasks::blocking(move || {
-            let errors = partitions
-                .iter()
-                .filter_map(|partition| partition.flush_as_follower().err());
-            errors.reduce(|first, _| first)
+            let flushed = entries.into_iter().map(|entry| {
+                let flushed = entry.partition.flush_as_follower();
+                (entry, flushed)
+            });
+            flushed.collect::<Vec<_>>()
         });
-        if let Ok(Some(error)) = flushed.await
-            && !error.is_no_space()
-        {
-            warn!(leader = self.leader, %error, "not flushed");
+        for (entry, flushed) in flushed.await.unwrap_or_default() {
+            if let Err(error) = flushed {
+                // A full disk was told, once for all its partitions.
+                if !error.is_no_space() {
+                    warn!(partition = %entry.partition.name(), %error, "not flushed");
+                }
+                self.pause(&entry, self.host.config.replica.fetch_backoff);
+            }
         }
     }
 

@@ -91,8 +91,7 @@ impl Partition {
 
     /// Whether it has to be flushed before the next fetch.
     pub(super) fn lacks_flush(&self) -> bool {
-        let unflushed = self.log.log_end_offset() - self.log.flushed_end_offset();
-        unflushed >= self.log.config().flush_messages && !mutants::is(Mutant::AckBeforeSync)
+        self.log.needs_flush() && !mutants::is(Mutant::AckBeforeSync)
     }
 
     /// Appends at the end. Where the leader's log starts inside of a batch, an empty log begins with that batch, as a

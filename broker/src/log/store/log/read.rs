@@ -4,11 +4,12 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::super::super::error::{FileError, ReadError};
 use super::super::super::format::record_batch::{self, Header};
 use super::super::super::format::record_stream::{self, StreamError};
+use super::super::buffers::Buffer;
 use super::super::segment::{Found, Segment};
 use super::super::window::HEADERS_CHUNK;
 use super::{Log, Tail};
@@ -69,16 +70,14 @@ impl Log {
         let Some(slice) = self.slice(offset, max_bytes, upper_bound, min_one)? else {
             return Ok(nothing);
         };
-        let mut buffer = BytesMut::zeroed(slice.length);
+        let mut buffer = Buffer::of(slice.length);
         let length = slice
             .file
-            .read_full_at(&mut buffer, slice.position)
+            .read_full_at(buffer.space(), slice.position)
             .map_err(|error| FileError::new("read", &self.folder, error))?;
-        buffer.truncate(length);
-        let whole = self.good_part(&buffer)?;
-        buffer.truncate(whole);
+        let whole = self.good_part(&buffer.space()[..length])?;
         Ok(Records {
-            bytes: buffer.freeze(),
+            bytes: buffer.into_bytes(whole),
             first_offset: slice.first_offset,
         })
     }

@@ -104,6 +104,7 @@ impl Reader {
             self.take(answer?, sent, recorder)
                 .map_err(|misread| misread.by(&server, "fetch"))?;
             if self.moved {
+                self.end(connection).await?;
                 return Ok(false);
             }
         }
