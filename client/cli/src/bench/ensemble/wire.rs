@@ -2,6 +2,7 @@
 //! taken apart at once, and neither waits for the other.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -16,7 +17,8 @@ use zweig_proto::zk::{
 
 /// No answer that this generator asks for is longer; ZooKeeper's clients have 4 MiB.
 const LONGEST_ANSWER: usize = 64 << 20;
-const READ_AHEAD: usize = 128 << 10;
+/// Bytes to have room for at a read, at first and at most.
+const READ_AHEAD: Range<usize> = 4 << 10..128 << 10;
 
 /// Why a connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub struct Connection {
     stream: TcpStream,
     input: BytesMut,
     output: BytesMut,
+    /// Bytes to have room for at the next read: few for a connection that hears little, as fresh pages are dear.
+    ahead: usize,
     last_xid: i32,
 }
 
@@ -89,6 +93,7 @@ impl Connection {
             stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            ahead: READ_AHEAD.start,
             last_xid: 0,
         };
         let request = ConnectRequest {
@@ -172,9 +177,12 @@ impl Connection {
             .await
             .map_err(|error| self.lost(error))?;
         if ready.is_readable() {
-            self.input.reserve(READ_AHEAD);
+            self.input.reserve(self.ahead);
             match self.stream.try_read_buf(&mut self.input) {
                 Ok(0) => return Err(self.lost(io::Error::from(io::ErrorKind::UnexpectedEof))),
+                Ok(read) if read >= self.ahead => {
+                    self.ahead = (self.ahead * 2).min(READ_AHEAD.end);
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.lost(error)),
