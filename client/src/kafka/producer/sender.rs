@@ -209,10 +209,13 @@ impl Sender {
         }
     }
 
+    /// Asks a broker for the leaders of a topic. What is remembered may say that a partition has none, as it was while one was
+    /// being elected.
     fn refresh(&mut self, topic: String) {
         if !self.refreshing.insert(topic.clone()) {
             return;
         }
+        self.client.forget_topic(&topic);
         let (client, events) = (self.client.clone(), self.events.clone());
         tokio::spawn(async move {
             let found = client.topic(&topic, false).await;
