@@ -438,4 +438,4 @@ async fn read_answers(
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::kafka) mod tests;

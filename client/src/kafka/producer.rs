@@ -417,3 +417,6 @@ fn choose(
         .copied()
         .ok_or_else(none)
 }
+
+#[cfg(test)]
+mod tests;

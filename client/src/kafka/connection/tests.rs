@@ -12,37 +12,54 @@ use super::*;
 use crate::kafka::ErrorCode;
 
 /// A request as the fake broker sees it.
-struct Seen {
-    key: i16,
-    version: i16,
-    correlation: i32,
+pub(in crate::kafka) struct Seen {
+    pub(in crate::kafka) key: i16,
+    pub(in crate::kafka) version: i16,
+    pub(in crate::kafka) correlation: i32,
 }
 
 /// Answers each frame with what `answer` makes of it; `None` ends the connection.
-async fn fake(mut answer: impl FnMut(Seen) -> Option<Vec<u8>> + Send + 'static) -> String {
+async fn fake(answer: impl FnMut(Seen) -> Option<Vec<u8>> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address").to_string();
-    tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await.expect("accept");
-        while let Ok(length) = socket.read_i32().await {
-            let mut frame = vec![0; length as usize];
-            socket.read_exact(&mut frame).await.expect("a whole frame");
-            let mut frame = Bytes::from(frame);
-            let seen = Seen {
-                key: frame.get_i16(),
-                version: frame.get_i16(),
-                correlation: frame.get_i32(),
-            };
-            let Some(bytes) = answer(seen) else { return };
-            if socket.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-    });
+    tokio::spawn(serve(listener, answer));
     address
 }
 
-fn frame<M: Encodable + HeaderVersion>(correlation: i32, message: &M, version: i16) -> Vec<u8> {
+/// The same, on a port that is known already, and for as many connections as come.
+pub(in crate::kafka) async fn serve(
+    listener: TcpListener,
+    answer: impl FnMut(Seen) -> Option<Vec<u8>> + Send + 'static,
+) {
+    let answer = Arc::new(Mutex::new(answer));
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let answer = Arc::clone(&answer);
+        tokio::spawn(async move {
+            while let Ok(length) = socket.read_i32().await {
+                let mut frame = vec![0; length as usize];
+                socket.read_exact(&mut frame).await.expect("a whole frame");
+                let mut frame = Bytes::from(frame);
+                let seen = Seen {
+                    key: frame.get_i16(),
+                    version: frame.get_i16(),
+                    correlation: frame.get_i32(),
+                };
+                let answered = (*answer.lock())(seen);
+                let Some(bytes) = answered else { return };
+                if socket.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// An answer as it goes to the socket.
+pub(in crate::kafka) fn frame<M: Encodable + HeaderVersion>(
+    correlation: i32,
+    message: &M,
+    version: i16,
+) -> Vec<u8> {
     let mut body = BytesMut::new();
     let mut header = ResponseHeader::default();
     header.correlation_id = correlation;
