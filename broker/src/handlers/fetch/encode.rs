@@ -9,7 +9,9 @@ use crate::wire::codec::{self, RequestError};
 use crate::wire::pieces::Pieces;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::FetchResponse;
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData, SnapshotId,
+};
 use kafka_protocol::protocol::Encodable;
 
 /// First version with compact lengths and tagged fields.
@@ -49,15 +51,12 @@ pub(in super::super) fn encode(
 }
 
 fn is_large(data: &PartitionData) -> bool {
-    let tagged = &data.unknown_tagged_fields;
-    let default = PartitionData::default();
-    data.records
-        .as_ref()
-        .is_some_and(|records| records.len() >= LARGE)
-        && data.diverging_epoch == default.diverging_epoch
-        && data.current_leader == default.current_leader
-        && data.snapshot_id == default.snapshot_id
-        && tagged.is_empty()
+    let is_large = |records: &Bytes| records.len() >= LARGE;
+    data.records.as_ref().is_some_and(is_large)
+        && data.diverging_epoch == EpochEndOffset::default()
+        && data.current_leader == LeaderIdAndEpoch::default()
+        && data.snapshot_id == SnapshotId::default()
+        && data.unknown_tagged_fields.is_empty()
 }
 
 /// What stands before a count of nothing and no tags.
@@ -171,7 +170,7 @@ const SIZE_BYTES: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset};
+    use kafka_protocol::messages::fetch_response::AbortedTransaction;
     use kafka_protocol::messages::{ProducerId, TopicName};
     use kafka_protocol::protocol::StrBytes;
     use proptest::prelude::*;
